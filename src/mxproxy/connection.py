@@ -1,0 +1,258 @@
+"""
+What is known of a connection: typed facts, each written once.
+
+L{Connection} and its two L{Peer}s hold what layers and filters have learnt, and tell
+observers of the edges: opened, identified, connected, closed.  Nothing in here touches a
+byte of the application, and nothing in here closes anything: layers and the terminal do.
+"""
+
+from __future__ import annotations
+
+import time
+from binascii import hexlify
+from collections.abc import Callable, Sequence
+from os import urandom
+from typing import Any, Generic, TypeVar, cast
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.interface import InterfaceClass
+
+from .interfaces import IConnection, IConnectionObserver, IPeer
+from .wire.exchange import Absence, Metadata, PeerState
+
+T = TypeVar("T")
+
+
+class Key(Generic[T]):
+    """
+    The typed name of a third party's fact on a connection.
+
+    Keys are compared by identity, so two filters never read each other's facts by
+    accident.  Two different keys of one name in one configuration are refused when it is
+    loaded: their values could not be told apart in a log.
+
+    @ivar name: how the fact is called in messages, e.g. C{"ratelimit.bucket"}.
+    @ivar type: the class of its values.
+    """
+
+    def __init__(self, name: str, type: type[T]) -> None:
+        self.name = name
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"<Key {self.name}: {self.type.__name__}>"
+
+
+_DISABLED = Absence(PeerState.DISABLED)
+_PENDING = Absence(PeerState.PENDING)
+
+
+@implementer(IPeer)
+class Peer:
+    """
+    One side of a connection.  Attributes are described in L{IPeer}.
+
+    @ivar close_reason: why this side ended, C{"token"} or C{"token: detail"}; the first
+        one said is kept.  Empty while it is open.
+    """
+
+    original_destination: IAddress | None = None
+    transport_protocol: str | None = None
+    tls_version: str | None = None
+    server_name: str | None = None
+    alpn_offered: Sequence[str] = ()
+    alpn: str | None = None
+    principals: Sequence[str] = ()
+    metadata: Metadata | Absence = _DISABLED
+    close_reason: str = ""
+
+    def __init__(self, side: str, whenLost: Callable[[Peer], None] | None = None) -> None:
+        self.side = side
+        self.address: IAddress | None = None
+        self.local_address: IAddress | None = None
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.open = False
+        self.whenLost = whenLost
+
+    @property
+    def peer_state(self) -> PeerState:
+        """Found, or why not."""
+        return self.metadata.state
+
+    def expectMetadata(self) -> None:
+        """An exchange has begun: the metadata is not known yet."""
+        self.metadata = _PENDING
+
+    def closing(self, reason: str) -> None:
+        """
+        Say why this side is about to end; the first reason is kept.
+
+        @param reason: C{"token"} or C{"token: detail"}, bounded and printable.
+        """
+        if not self.close_reason:
+            self.close_reason = reason
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.side} {self.address} {self.peer_state.value}>"
+
+
+def _describe(reason: Failure) -> str:
+    """The close reason of a transport that ended without a layer's having said why."""
+    if reason.check(ConnectionDone):
+        return "closed"
+    if reason.check(ConnectionAborted):
+        return "aborted"
+    return "reset"
+
+
+@implementer(IConnection)
+class Connection:
+    """
+    A downstream connection and its upstream.  Attributes are described in
+    L{IConnection}.
+
+    @ivar started: when it was accepted, seconds since the epoch (for people).
+    @ivar startedMonotonic: the same on C{clock} (for durations).
+    """
+
+    def __init__(
+        self,
+        listener: str,
+        seconds: Callable[[], float],
+        observers: Sequence[IConnectionObserver] = (),
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = hexlify(urandom(8)).decode("ascii")
+        self.listener = listener
+        self.filter_chain = ""
+        self.trail: list[str] = []
+        self.close_reason = ""
+        self.downstream = Peer("downstream")
+        self.upstream = Peer("upstream")
+        self.started = wallClock()
+        self._seconds = seconds
+        self._startedMonotonic = seconds()
+        self._endedMonotonic: float | None = None
+        self._observers = observers
+        self._facts: dict[Key[Any], object] = {}
+        self._joined = False
+        self._announced = False
+
+    @property
+    def duration(self) -> float:
+        """Seconds since it was accepted; until its end, once it has ended."""
+        end = self._seconds() if self._endedMonotonic is None else self._endedMonotonic
+        return end - self._startedMonotonic
+
+    # -- third parties' facts
+
+    def get(self, key: Key[T]) -> T | None:
+        """See L{IConnection.get}."""
+        return cast("T | None", self._facts.get(key))
+
+    def set(self, key: Key[T], value: T) -> None:
+        """See L{IConnection.set}."""
+        if not isinstance(value, key.type):
+            raise TypeError(f"{key!r} does not take {value!r}")
+        self._facts[key] = value
+
+    def conform(self, interface: InterfaceClass) -> Connection | None:
+        """Zope's C{__conform__} for every transport of this connection."""
+        return self if interface is IConnection else None
+
+    # -- edges
+
+    def opened(self, transport: ITransport) -> None:
+        """The downstream was accepted on C{transport}."""
+        self.attach(self.downstream, transport)
+        for observer in self._observers:
+            observer.opened(self)
+
+    def newUpstream(self, whenLost: Callable[[Peer], None]) -> Peer:
+        """
+        Begin another attempt at the upstream.
+
+        @param whenLost: called with the peer when its transport is gone.
+        """
+        self.upstream = Peer("upstream", whenLost)
+        return self.upstream
+
+    def attach(self, peer: Peer, transport: ITransport) -> None:
+        """
+        C{peer} is reached through C{transport}, which from now on adapts to
+        L{IConnection}.
+        """
+        peer.open = True
+        peer.address = transport.getPeer()
+        peer.local_address = transport.getHost()
+        # The documented hook of zope.interface's adaptation.  An attribute of the object
+        # and no wrapper around it: a wrapper would cost a call per chunk.
+        transport.__conform__ = self.conform  # type: ignore[attr-defined]
+
+    def identify(self, peer: Peer, metadata: Metadata | Absence) -> None:
+        """
+        C{peer}'s metadata is found, or known to be absent.
+
+        @raise RuntimeError: that was known already.  Only a timeout may be followed by
+            another result: the prefix came late.
+        """
+        if peer.peer_state not in (PeerState.PENDING, PeerState.TIMEOUT):
+            raise RuntimeError(f"{peer!r} is already known; not {metadata!r}")
+        peer.metadata = metadata
+        for observer in self._observers:
+            observer.identified(self, peer)
+        self._announce()
+
+    def joined(self) -> None:
+        """The terminal has both its halves."""
+        self._joined = True
+        self._announce()
+
+    def closing(self, reason: str) -> None:
+        """
+        Say why the connection as a whole is about to end; the first reason is kept.
+
+        @param reason: C{"who: token"} or C{"who: token: detail"}.
+        """
+        if not self.close_reason:
+            self.close_reason = reason
+
+    def lost(self, peer: Peer, reason: Failure) -> None:
+        """
+        C{peer}'s transport is gone.  Said by the topmost connected protocol, once; when
+        both sides are gone the connection is closed.
+        """
+        if not peer.open:
+            return
+        peer.open = False
+        peer.closing(_describe(reason))
+        if peer.whenLost is not None:
+            whenLost, peer.whenLost = peer.whenLost, None
+            whenLost(peer)
+        if peer is self.downstream or self._joined:
+            self.closing(f"{peer.side}: {peer.close_reason}")
+        if self.downstream.open or self.upstream.open or self._endedMonotonic is not None:
+            return
+        self._endedMonotonic = self._seconds()
+        for observer in self._observers:
+            observer.closed(self)
+
+    def _announce(self) -> None:
+        if (
+            self._joined
+            and not self._announced
+            and PeerState.PENDING not in (self.downstream.peer_state, self.upstream.peer_state)
+        ):
+            self._announced = True
+            for observer in self._observers:
+                observer.connected(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Connection {self.id} {self.downstream.address} -> {self.upstream.address}"
+            f" {self.close_reason or 'open'}>"
+        )
