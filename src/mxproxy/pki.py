@@ -1,0 +1,199 @@
+"""
+A throwaway certificate authority, for demonstrations and tests.
+
+B{Not for production}: keys are made in memory, written unencrypted, never revoked and
+never rotated.  Nothing else of mxproxy imports this module.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """
+    A certificate chain and its key, both PEM.
+    """
+
+    cert_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+    def write(self, directory: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
+        """
+        Write C{name.crt} and C{name.key}; the key is readable by its owner only.
+
+        @return: the two paths.
+        """
+        certificate = _write(Path(directory) / f"{name}.crt", self.cert_pem, 0o644)
+        return certificate, _write(Path(directory) / f"{name}.key", self.key_pem, 0o600)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """
+    A root that issues X509-SVIDs and ordinary certificates.
+
+    @ivar trust_domain: the SPIFFE trust domain it is the root of.
+    @ivar certificate: its own, self-signed.
+    """
+
+    trust_domain: str
+    certificate: x509.Certificate
+    _key: _Key = field(repr=False)
+
+    @classmethod
+    def create(cls, trust_domain: str = "cluster.local", *, validity: timedelta = DAY) -> Authority:
+        """
+        Make a new root; two of the same trust domain do not trust each other.
+        """
+        key = _newKey(False)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{trust_domain} throwaway CA")])
+        now = datetime.now(timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + validity)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_keyUsage(authority=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.SubjectAlternativeName(
+                    [x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
+                ),
+                critical=False,
+            )
+        )
+        return cls(trust_domain, builder.sign(key, hashes.SHA256()), key)
+
+    @property
+    def cert_pem(self) -> bytes:
+        """
+        The root's certificate, to be trusted by its workloads.
+        """
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def issue(
+        self,
+        spiffe: str | tuple[str, ...] = (),
+        dns: tuple[str, ...] = (),
+        ips: tuple[str, ...] = (),
+        *,
+        common_name: str = "",
+        validity: timedelta = DAY,
+        age: timedelta = timedelta(hours=1),
+        rsa_key: bool = False,
+        server: bool = True,
+        client: bool = True,
+        authority: bool = False,
+    ) -> Credential:
+        """
+        Issue a certificate.
+
+        @param spiffe: its URI; several only to make what a validator must refuse.
+        @param dns: its DNS names.
+        @param ips: its addresses.
+        @param common_name: its subject, empty as SPIFFE allows.
+        @param validity: for how long from now; negative for one that has expired.
+        @param age: since how long; negative for one that is not valid yet.
+        @param rsa_key: with an RSA key of 2048 bits instead of ECDSA P-256.
+        @param server: fit to be a server's.
+        @param client: fit to be a client's.
+        @param authority: an authority's, which may not be used as a workload's.
+        """
+        key = _newKey(rsa_key)
+        now = datetime.now(timezone.utc)
+        uris = (spiffe,) if isinstance(spiffe, str) else spiffe
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        names += [x509.DNSName(name) for name in dns]
+        names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH] * server
+        usages += [ExtendedKeyUsageOID.CLIENT_AUTH] * client
+        end = now + validity
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(self.certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(min(now - age, end - DAY))
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(_keyUsage(authority), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+        if names:
+            # RFC 5280, section 4.1.2.6: critical when it is all there is of a name.
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName(names), critical=not subject
+            )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return Credential(
+            certificate.public_bytes(Encoding.PEM),
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        )
+
+    def write(self, directory: str | os.PathLike[str], name: str) -> Path:
+        """
+        Write C{name.crt}, the root's certificate; its key stays in memory.
+        """
+        return _write(Path(directory) / f"{name}.crt", self.cert_pem, 0o644)
+
+
+def _newKey(rsa_key: bool) -> _Key:
+    if rsa_key:
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _keyUsage(authority: bool) -> x509.KeyUsage:
+    """
+    X509-SVID, section 4.3: a leaf signs handshakes, an authority certificates.
+    """
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> Path:
+    """
+    Write a file that has its mode from its first moment, and anew if it exists.
+    """
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return path

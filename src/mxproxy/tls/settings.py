@@ -1,0 +1,118 @@
+"""
+What a TLS side is told: plain, frozen values.
+
+Everything an operator can say about TLS belongs here, and the one error that says it was
+said wrongly.  Nothing here reads a file, looks at a clock or imports OpenSSL: the
+configuration is parsed, compared and printed without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class TLSConfigurationError(ValueError):
+    """
+    The settings cannot be used.
+
+    Its text is one line: what is wrong, in which file, what to do about it.
+    """
+
+
+class TLSVersion(Enum):
+    """
+    A protocol version, by the name that OpenSSL and the access log use.
+
+    Nothing older is offered: RFC 8996 forbids TLS 1.0 and 1.1.
+    """
+
+    TLS12 = "TLSv1.2"
+    TLS13 = "TLSv1.3"
+
+
+class CipherProfile(Enum):
+    """
+    A named list of cipher suites; L{mxproxy.tls.context} knows what is in it.
+    """
+
+    INTERMEDIATE = "intermediate"
+
+
+@dataclass(frozen=True)
+class PEM:
+    """
+    One PEM text: in a file, or given inline.
+
+    @ivar path: the file to read when a context is built, or C{None}.
+    @ivar text: the text itself, or C{None}.  It may be a private key, so it is never
+        part of the C{repr}.
+    """
+
+    path: str | None = None
+    text: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.text is None):
+            raise TLSConfigurationError("a PEM is given by a path or inline, and by one of them")
+
+    @property
+    def origin(self) -> str:
+        """
+        Where the text is from, for an error message.
+        """
+        return "the inline PEM" if self.path is None else repr(self.path)
+
+
+@dataclass(frozen=True)
+class TLSSettings:
+    """
+    What both sides of TLS are told.
+
+    @ivar certificate: the own chain, the own certificate first.
+    @ivar key: the private key of the first certificate in it, not encrypted.
+    @ivar authorities: the certificates trusted to sign a peer's; nothing else is.
+    @ivar alpn: protocol names, in the own order of preference.
+    @ivar accepted: identities of which a peer has to prove one: C{spiffe://…} or another
+        URI, a DNS name, an IP address.  Empty: whoever the authorities have signed.
+    @ivar minimum: the oldest version spoken.
+    @ivar maximum: the newest version spoken.
+    @ivar ciphers: which suites are offered.
+    """
+
+    certificate: PEM | None = None
+    key: PEM | None = None
+    authorities: PEM | None = None
+    alpn: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    minimum: TLSVersion = TLSVersion.TLS12
+    maximum: TLSVersion = TLSVersion.TLS13
+    ciphers: CipherProfile = CipherProfile.INTERMEDIATE
+
+
+@dataclass(frozen=True)
+class ServerTLSSettings(TLSSettings):
+    """
+    What the accepting side is told; it needs a certificate and a key.
+
+    @ivar require_client_certificate: refuse a client without a certificate.  When
+        C{False}, a certificate that comes is still verified, if there are authorities to
+        verify it with; this is what Envoy does.
+    """
+
+    require_client_certificate: bool = True
+
+
+@dataclass(frozen=True)
+class ClientTLSSettings(TLSSettings):
+    """
+    What the connecting side is told.
+
+    With a certificate and a key this is mutual TLS, and needs authorities.  Without, it
+    is what Istio calls simple: the platform's trust store stands in for missing
+    authorities, and the server proves C{server_name} unless C{accepted} says otherwise.
+
+    @ivar server_name: the name asked for (SNI), when it is a DNS name.
+    """
+
+    server_name: str | None = None
