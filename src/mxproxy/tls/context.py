@@ -40,8 +40,8 @@ from mxproxy.tls.identity import (
 from mxproxy.tls.settings import (
     PEM,
     CipherProfile,
-    ClientTLSSettings,
-    ServerTLSSettings,
+    ClientTLS,
+    ServerTLS,
     TLSConfigurationError,
     TLSSettings,
     TLSVersion,
@@ -179,7 +179,7 @@ class ServerContext:
     @ivar warnings: one line each, of what works but should be looked at.
     """
 
-    def __init__(self, settings: ServerTLSSettings) -> None:
+    def __init__(self, settings: ServerTLS) -> None:
         if settings.certificate is None:
             raise TLSConfigurationError("a TLS server needs a certificate and its key")
         if settings.require_client_certificate and settings.authorities is None:
@@ -222,7 +222,7 @@ class ClientContext:
     @ivar warnings: one line each, of what works but should be looked at.
     """
 
-    def __init__(self, settings: ClientTLSSettings) -> None:
+    def __init__(self, settings: ClientTLS) -> None:
         accepted = settings.accepted
         if settings.authorities is None:
             if settings.certificate is not None:

@@ -91,7 +91,7 @@ class TLSSettings:
 
 
 @dataclass(frozen=True)
-class ServerTLSSettings(TLSSettings):
+class ServerTLS(TLSSettings):
     """
     What the accepting side is told; it needs a certificate and a key.
 
@@ -104,7 +104,7 @@ class ServerTLSSettings(TLSSettings):
 
 
 @dataclass(frozen=True)
-class ClientTLSSettings(TLSSettings):
+class ClientTLS(TLSSettings):
     """
     What the connecting side is told.
 
