@@ -1,0 +1,77 @@
+# Each target is a whole set-up: on a machine with Python and make, `make test` and `make demo` make
+# their own virtual environment first. tox.ini and .ci/run call these targets and repeat nothing.
+
+PYTHON ?= python3
+VENV ?= .venv
+# What is tested: one module, class or method, as in T=tests.wire.test_exchange; all but tests/e2e without.
+T ?=
+# Test processes; auto is one per CPU.
+JOBS ?= auto
+
+SHELL := /bin/sh
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export PIP_ROOT_USER_ACTION := ignore
+
+# By file, so that a test module is never left out for want of an __init__.py.
+SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' | sort))))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test coverage lint format docs demo e2e clean
+
+help:  ## this list
+	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
+	@sed -n 's/^\([a-z0-9]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+venv: $(VENV)/.test  ## the virtual environment, with mxproxy installed in editable form
+
+test: $(VENV)/.test  ## the suite (T=tests.wire.test_exchange: a part of it; JOBS=1: in one process)
+	$(BIN)/python -m twisted.trial --jobs=$(JOBS) $(SUITE)
+
+coverage: $(VENV)/.test  ## the suite, with the thresholds: 95 % of all, 100 % of wire/, in branches
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m twisted.trial --jobs=$(JOBS) $(SUITE)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under=95
+	$(BIN)/python -m coverage report --fail-under=100 --include='src/mxproxy/wire/*'
+
+lint: $(VENV)/.lint  ## ruff's rules and format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint  ## put the source into ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and that the news build
+	$(BIN)/python -m mxproxy.wire.diagram --check docs/wire.md
+	$(BIN)/towncrier build --draft --version 0
+
+demo: $(VENV)/.test  ## two sidecars, an application between them, and what they learn of each other
+	$(BIN)/mxproxy demo
+
+e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as Debian packages
+	$$(test "$$(id -u)" = 0 || echo sudo) scripts/install-e2e-packages
+	$(BIN)/python -m twisted.trial tests.e2e
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as old as the installation; a change of what is to be installed makes it stale.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo 'mxproxy needs Python 3.10 to 3.13: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
+	$(PIP) install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[test,lint]'
+	@touch $@

@@ -1,0 +1,23 @@
+"""
+What mxproxy registers with Twisted's plugin system: the C{twistd mxproxy} command and
+the built-in filters.
+
+Every C{twistd --help} of the machine imports this module, so it imports nothing that
+Twisted has not loaded by then, C{mxproxy} itself and its interfaces aside: what is
+registered here names its module as a string, and that module is imported when it is used
+(C{tests/packaging/test_plugin.py} keeps this true).
+
+There is no C{__init__.py} in this directory nor in its parent, on purpose: with one, it
+would hide Twisted itself.
+"""
+
+from twisted.application.service import ServiceMaker
+
+mxproxyService = ServiceMaker(
+    "mxproxy",
+    "mxproxy.tap",
+    "A metadata-exchanging layer-4 proxy for the mesh.",
+    "mxproxy",
+)
+
+# The built-in filters, one IFilterPlugin each, follow here.
