@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -106,6 +106,7 @@ class Authority:
         server: bool = True,
         client: bool = True,
         authority: bool = False,
+        names_der: bytes = b"",
     ) -> Credential:
         """
         Issue a certificate.
@@ -120,6 +121,8 @@ class Authority:
         @param server: fit to be a server's.
         @param client: fit to be a client's.
         @param authority: an authority's, which may not be used as a workload's.
+        @param names_der: the DER of the names instead of C{spiffe}, C{dns} and C{ips}, to
+            make what cannot be parsed.
         """
         key = _newKey(rsa_key)
         now = datetime.now(timezone.utc)
@@ -151,6 +154,11 @@ class Authority:
             # RFC 5280, section 4.1.2.6: critical when it is all there is of a name.
             builder = builder.add_extension(
                 x509.SubjectAlternativeName(names), critical=not subject
+            )
+        if names_der:
+            builder = builder.add_extension(
+                x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names_der),
+                critical=not subject,
             )
         certificate = builder.sign(self._key, hashes.SHA256())
         return Credential(

@@ -1,9 +1,9 @@
 """
 From settings to TLS connections.
 
-Reading the PEM texts, building the one OpenSSL context of a chain, and what its callbacks
-record of each connection belong here.  Protocols, transports and the words in which a
-failure is told (L{mxproxy.tls.explain}) do not.
+Building the one OpenSSL context of a chain, making connections with it and telling what
+their handshakes have settled belong here.  Protocols, transports and the rules by which a
+peer's certificate is judged (L{mxproxy.tls.verify}) do not.
 
 A context is built once and shared by all connections of a chain: a new one for each would
 halve the rate of handshakes.  It is never changed; new certificates mean a new context,
@@ -14,31 +14,18 @@ from __future__ import annotations
 
 import os
 import socket as sockets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from ipaddress import ip_address
+from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
 from OpenSSL import SSL, crypto
+from service_identity.hazmat import DNS_ID
 
-from mxproxy.tls.identity import (
-    Accepted,
-    Identities,
-    MalformedCertificate,
-    accepts,
-    checkSVID,
-    parseAccepted,
-    readIdentities,
-)
+from mxproxy.tls.explain import reasons
+from mxproxy.tls.pem import certificates, credential, datesToWatch
 from mxproxy.tls.settings import (
-    PEM,
     CipherProfile,
     ClientTLS,
     ServerTLS,
@@ -46,6 +33,7 @@ from mxproxy.tls.settings import (
     TLSSettings,
     TLSVersion,
 )
+from mxproxy.tls.verify import Record, recordOf, verifier
 
 # Mozilla's "intermediate" guideline 5.7, https://wiki.mozilla.org/Security/Server_Side_TLS,
 # without its DHE suites: those need Diffie-Hellman parameters of our own, and whoever
@@ -72,56 +60,6 @@ _OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET
 # A ClientHello has room for tens of thousands of names; browsers offer three, Istio three.
 MAX_RECORDED_ALPN = 32
 
-_PrivateKey = (
-    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class VerificationFailure:
-    """
-    Why a peer's certificate was refused.
-
-    @ivar depth: 0 for the peer's own certificate, 1 for the one that signed it, …
-    @ivar number: OpenSSL's C{X509_V_ERR_…}; 0 when the chain is good and the refusal ours.
-    @ivar reason: what L{MalformedCertificate} says, or C{""}.
-    @ivar subject: the certificate's subject, RFC 4514.
-    @ivar issuer: the same of its issuer.
-    @ivar names: all of its subject alternative names.
-    @ivar accepted: what would have been accepted; empty when that is not the point.
-    """
-
-    depth: int
-    number: int
-    reason: str
-    subject: str
-    issuer: str
-    names: tuple[str, ...]
-    accepted: tuple[str, ...] = ()
-
-
-class Record:
-    """
-    What the callbacks learn of one connection; it is the connection's app data.
-
-    @ivar offered: the ALPN names that the client offered.
-    @ivar server_name: the name that this side asks for; a server asks the connection.
-    @ivar identities: what the peer's certificate proves; C{None} until it is verified.
-    @ivar failure: why it was refused, or C{None}.
-    """
-
-    __slots__ = ("failure", "identities", "offered", "server_name")
-
-    def __init__(self, offered: tuple[str, ...] = (), server_name: str | None = None) -> None:
-        self.offered = offered
-        self.server_name = server_name
-        self.identities: Identities | None = None
-        self.failure: VerificationFailure | None = None
-
-    def __repr__(self) -> str:
-        return f"<Record identities={self.identities} failure={self.failure}>"
-
 
 @dataclass(frozen=True)
 class TLSFacts:
@@ -145,18 +83,12 @@ class TLSFacts:
     principals: tuple[str, ...]
 
 
-def recordOf(connection: SSL.Connection) -> Record:
-    """
-    What has been recorded of a connection that a context of this module made.
-    """
-    record = connection.get_app_data()
-    assert isinstance(record, Record), "a connection of another maker"
-    return record
-
-
 def describe(connection: SSL.Connection) -> TLSFacts:
     """
     The facts of a connection whose handshake is finished.
+
+    Principals are those of a certificate that this very handshake has verified.  Should
+    sessions ever be resumed, a resumed one has none until it is verified anew.
     """
     record = recordOf(connection)
     asked = connection.get_servername()
@@ -166,7 +98,7 @@ def describe(connection: SSL.Connection) -> TLSFacts:
         cipher=connection.get_cipher_name() or "",
         alpn=_text(connection.get_alpn_proto_negotiated()) or None,
         alpn_offered=record.offered,
-        server_name=record.server_name if asked is None else _text(asked),
+        server_name=None if asked is None else _text(asked),
         principals=() if identities is None else identities.principals,
     )
 
@@ -191,15 +123,17 @@ class ServerContext:
                 "accepting named identities needs the CA certificates to verify them with"
             )
         self.settings = settings
-        self._context, self.warnings = _newContext(settings)
+        authorities = _authorities(settings)
+        self._context, self.warnings = _newContext(settings, authorities)
         mode = SSL.VERIFY_NONE
-        if settings.authorities is not None:
+        if authorities:
             mode = SSL.VERIFY_PEER
-            for authority in _certificates(settings.authorities, "CA certificate"):
+            # A client that has several certificates needs to know which to send.
+            for authority in authorities:
                 self._context.add_client_ca(authority)
         if settings.require_client_certificate or settings.accepted:
             mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-        self._context.set_verify(mode, _verifier(settings.accepted))
+        self._context.set_verify(mode, verifier(settings.accepted))
         self._context.set_alpn_select_callback(_alpnSelector(settings.alpn))
         # A session is good for the context it was made by and no other (CVE-2025-23419).
         self._context.set_session_id(os.urandom(32))
@@ -224,34 +158,35 @@ class ClientContext:
 
     def __init__(self, settings: ClientTLS) -> None:
         accepted = settings.accepted
+        if not accepted and settings.certificate is None and settings.server_name is not None:
+            # In a mesh the name asked for selects a port, and no certificate has it.  In
+            # simple TLS it is the one thing that says who the server is.
+            accepted = (settings.server_name.rstrip("."),)
         if settings.authorities is None:
             if settings.certificate is not None:
                 raise TLSConfigurationError(
                     "mutual TLS needs the CA certificates to verify the server with"
                 )
-            if not accepted and settings.server_name is None:
+            if not accepted:
                 raise TLSConfigurationError(
-                    "every public web server would do: say which server name or identity "
-                    "to accept, or give the CA certificates to trust"
+                    "any server with a public certificate would do: say which server name "
+                    "or identity to accept, or give the CA certificates to trust"
                 )
-        if not accepted and settings.certificate is None and settings.server_name is not None:
-            accepted = (settings.server_name,)
         self.settings = settings
-        self._context, self.warnings = _newContext(settings)
+        self._sni = _sni(settings.server_name)
+        self._context, self.warnings = _newContext(settings, _authorities(settings))
         if settings.authorities is None:
             self._context.set_default_verify_paths()
         if settings.alpn:
             self._context.set_alpn_protos([_alpnName(name) for name in settings.alpn])
-        self._context.set_verify(SSL.VERIFY_PEER, _verifier(accepted))
-        self._sni = _sni(settings.server_name)
+        self._context.set_verify(SSL.VERIFY_PEER, verifier(accepted))
 
     def connection(self, socket: sockets.socket | None = None) -> SSL.Connection:
         """
         A new connection that begins with a ClientHello, over memory or over C{socket}.
         """
         connection = SSL.Connection(self._context, socket)
-        name = None if self._sni is None else self._sni.decode("ascii")
-        connection.set_app_data(Record(self.settings.alpn, name))
+        connection.set_app_data(Record(self.settings.alpn))
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
         connection.set_connect_state()
@@ -265,9 +200,19 @@ def _sni(name: str | None) -> bytes | None:
     """
     if name is None:
         return None
-    accepted = parseAccepted(name.rstrip("."))
-    hostname = getattr(getattr(accepted, "service", None), "hostname", None)
-    return hostname if isinstance(hostname, bytes) else None
+    try:
+        ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return None
+    try:
+        return DNS_ID(name.rstrip(".")).hostname
+    except (ValueError, ImportError):
+        raise TLSConfigurationError(
+            f"{name[:300]!r} cannot be asked for as a server name: write a DNS name or an "
+            "IP address, without port"
+        ) from None
 
 
 def _alpnName(name: str) -> bytes:
@@ -279,12 +224,20 @@ def _alpnName(name: str) -> bytes:
 
 def _text(data: bytes) -> str:
     """
-    A peer's bytes as text that tells any two of them apart and prints in one line.
+    A peer's bytes as text; what is not ASCII is escaped.
     """
     return data.decode("ascii", "backslashreplace")
 
 
-def _newContext(settings: TLSSettings) -> tuple[SSL.Context, tuple[str, ...]]:
+def _authorities(settings: TLSSettings) -> Sequence[x509.Certificate]:
+    if settings.authorities is None:
+        return ()
+    return certificates(settings.authorities, "CA certificate")
+
+
+def _newContext(
+    settings: TLSSettings, authorities: Sequence[x509.Certificate]
+) -> tuple[SSL.Context, tuple[str, ...]]:
     """
     What both sides have in common, and the warnings about it.
     """
@@ -300,42 +253,32 @@ def _newContext(settings: TLSSettings) -> tuple[SSL.Context, tuple[str, ...]]:
     context.set_cipher_list(_CIPHERS[settings.ciphers])
     context.set_options(_OPTIONS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    # 34 KB less for an idle connection.  pyOpenSSL itself sets AUTO_RETRY,
-    # ENABLE_PARTIAL_WRITE and ACCEPT_MOVING_WRITE_BUFFER.
+    # About 34 KB less for an idle connection (SSL_CTX_set_mode(3)).  pyOpenSSL itself sets
+    # AUTO_RETRY, ENABLE_PARTIAL_WRITE and ACCEPT_MOVING_WRITE_BUFFER.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    warnings = _useCertificate(context, settings)
-    if settings.authorities is not None:
-        store = context.get_cert_store()
-        assert store is not None
-        for authority in _certificates(settings.authorities, "CA certificate"):
-            store.add_cert(crypto.X509.from_cryptography(authority))
-        # An intermediate in the CA file is trusted without its root, as in Envoy.
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    return context, warnings
+    store = context.get_cert_store()
+    assert store is not None
+    for authority in authorities:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+    # An intermediate among the authorities is trusted without its root, as in Envoy.
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    return context, _useCertificate(context, settings)
 
 
 def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, ...]:
     """
     Give the context the own chain and key, if there are any.
     """
-    if settings.certificate is None or settings.key is None:
-        if settings.certificate is not None:
-            raise TLSConfigurationError(
-                f"the certificate in {settings.certificate.origin} comes without its key: "
-                "give both"
-            )
+    if settings.certificate is None:
         if settings.key is not None:
             raise TLSConfigurationError(
                 f"the key in {settings.key.origin} comes without its certificate: give both"
             )
         return ()
-    own, *chain = _certificates(settings.certificate, "certificate")
-    key = _privateKey(settings.key)
-    if _spki(own.public_key()) != _spki(key.public_key()):
-        raise TLSConfigurationError(
-            f"the key in {settings.key.origin} does not belong to the first certificate in "
-            f"{settings.certificate.origin}: give the pair that was issued together"
-        )
+    if settings.key is None:
+        origin = settings.certificate.origin
+        raise TLSConfigurationError(f"the certificate in {origin} comes without its key: give both")
+    (own, *chain), key = credential(settings.certificate, settings.key)
     try:
         context.use_certificate(own)
         context.use_privatekey(key)
@@ -343,108 +286,24 @@ def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, .
             context.add_extra_chain_cert(certificate)
     except SSL.Error as error:
         raise TLSConfigurationError(
-            f"OpenSSL refuses the certificate in {settings.certificate.origin}: {error}"
+            f"OpenSSL refuses the certificate in {settings.certificate.origin}: "
+            f"{reasons(error)}: have it issued anew"
         ) from error
-    return _datesToWatch(own, settings.certificate)
+    return datesToWatch(own, settings.certificate)
 
 
-def _spki(public_key: object) -> bytes:
-    return public_key.public_bytes(  # type: ignore[attr-defined, no-any-return]
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _datesToWatch(certificate: x509.Certificate, source: PEM) -> tuple[str, ...]:
-    """
-    Warn of an own certificate that peers will refuse today.
-
-    Not an error: the file may be renewed at any time, and a proxy that runs can pick
-    the new one up.
-    """
-    now = datetime.now(timezone.utc)
-    if certificate.not_valid_after_utc < now:
-        return (
-            f"the certificate in {source.origin} expired at "
-            f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}: peers will refuse it",
-        )
-    if certificate.not_valid_before_utc > now:
-        return (
-            f"the certificate in {source.origin} is not valid before "
-            f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}: peers will refuse it",
-        )
-    return ()
-
-
-def _read(source: PEM, what: str) -> bytes:
-    if source.text is not None:
-        return source.text
-    assert source.path is not None
-    try:
-        with open(source.path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise TLSConfigurationError(
-            f"cannot read the {what} file {source.origin}: {error.strerror}"
-        ) from error
-
-
-def _certificates(source: PEM, what: str) -> list[x509.Certificate]:
-    """
-    The certificates of a PEM text, at least one.
-    """
-    data = _read(source, what)
-    if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise TLSConfigurationError(
-            f"no PEM {what} in {source.origin}: it needs a block that begins with "
-            "'-----BEGIN CERTIFICATE-----'"
-        )
-    try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
-        raise TLSConfigurationError(
-            f"a damaged {what} in {source.origin}: {_line(error)}"
-        ) from error
-
-
-def _privateKey(source: PEM) -> _PrivateKey:
-    data = _read(source, "key")
-    try:
-        key = load_pem_private_key(data, password=None)
-    except TypeError as error:
-        raise TLSConfigurationError(
-            f"the key in {source.origin} is encrypted: decrypt it first, "
-            "for instance with 'openssl pkey -in OLD -out NEW'"
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TLSConfigurationError(
-            f"no usable PEM private key in {source.origin}: {_line(error)}"
-        ) from error
-    if not isinstance(key, _PrivateKey):
-        raise TLSConfigurationError(
-            f"the key in {source.origin} cannot sign a TLS handshake: use an EC, RSA or "
-            "Ed25519 key"
-        )
-    return key
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _alpnSelector(
-    preferred: tuple[str, ...],
-) -> Callable[[SSL.Connection, list[bytes]], bytes | SSL._NoOverlappingProtocols]:
+def _alpnSelector(preferred: tuple[str, ...]) -> Callable[[SSL.Connection, list[bytes]], Any]:
     """
     Select by the server's preference, and note what was offered.
 
     Without overlap the handshake goes on without ALPN and without an alert (WIRE.md,
     section 1): a client that offers something else is served, it just gets no exchange.
+
+    @return: the callback.  It answers bytes, or pyOpenSSL's sentinel, whose type is private.
     """
     names = [_alpnName(name) for name in preferred]
 
-    def select(
-        connection: SSL.Connection, offered: list[bytes]
-    ) -> bytes | SSL._NoOverlappingProtocols:
+    def select(connection: SSL.Connection, offered: list[bytes]) -> Any:
         recordOf(connection).offered = tuple(map(_text, offered[:MAX_RECORDED_ALPN]))
         for name in names:
             if name in offered:
@@ -452,50 +311,3 @@ def _alpnSelector(
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
     return select
-
-
-def _verifier(
-    accepted: tuple[str, ...],
-) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-    """
-    Judge each certificate of a chain as OpenSSL has, and the peer's own by its identity.
-
-    OpenSSL calls from the root down, and last for the peer's own certificate.  A refusal
-    here, inside the handshake, reaches the peer as an alert, and not a byte of ours has
-    been written.  No exception may leave the callback: it would surface in another
-    connection's call, since pyOpenSSL keeps it in the shared context.
-    """
-    matchers: tuple[Accepted, ...] = tuple(map(parseAccepted, accepted))
-
-    def verify(
-        connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int
-    ) -> bool:
-        record = recordOf(connection)
-        if good and depth > 0:
-            return True
-        parsed = certificate.to_cryptography()
-        identities = Identities()
-        reason = ""
-        try:
-            identities = readIdentities(parsed)
-            if good:
-                checkSVID(parsed, identities)
-        except MalformedCertificate as error:
-            reason = str(error)
-        refused = not good or bool(reason)
-        mismatch = not refused and bool(matchers) and not accepts(matchers, identities)
-        if not refused and not mismatch:
-            record.identities = identities
-            return True
-        record.failure = VerificationFailure(
-            depth=depth,
-            number=0 if good else number,
-            reason=reason,
-            subject=parsed.subject.rfc4514_string(),
-            issuer=parsed.issuer.rfc4514_string(),
-            names=identities.everything,
-            accepted=accepted if mismatch else (),
-        )
-        return False
-
-    return verify

@@ -1,22 +1,183 @@
 """
 Why a handshake failed, in one line for a person.
 
-Only words belong here.  Each reason begins with a token that stays the same over
-releases, so that it can be searched, counted and alerted on.
+Only words belong here.  Each line begins with a token that stays the same over releases,
+so that it can be searched, counted and alerted on; what follows it may be reworded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from OpenSSL import SSL
 
-from mxproxy.tls.context import recordOf
+from mxproxy.tls.pem import stamp
+from mxproxy.tls.verify import VerificationFailure, recordOf
+
+# What of a peer's text goes into a line.  A DNS name has 253 characters at most, SPIFFE IDs
+# as Istio writes them seldom more than 150; a certificate may hold megabytes of either.
+MAX_TEXT = 256
+MAX_NAMES = 5
+
+_Codes = SSL.X509VerificationCodes
+
+_UNKNOWN_CA = {
+    _Codes.ERR_UNABLE_TO_GET_ISSUER_CERT,
+    _Codes.ERR_DEPTH_ZERO_SELF_SIGNED_CERT,
+    _Codes.ERR_SELF_SIGNED_CERT_IN_CHAIN,
+    _Codes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+    _Codes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
+}
+
+# OpenSSL has words for its numbers, pyOpenSSL only the constants' names.  The last three it
+# does not have; they are those of a certificate that is too weak (openssl/x509_vfy.h).
+_NAMES = {
+    number: name.removeprefix("ERR_").lower().replace("_", " ")
+    for name, number in vars(_Codes).items()
+    if name.startswith("ERR_")
+} | {66: "key too small", 67: "authority's key too small", 68: "authority's digest too weak"}
+
+_NOT_TLS = {
+    "http request": "the peer speaks HTTP without TLS",
+    "https proxy request": "the peer takes this for an HTTP proxy",
+    "wrong version number": "the peer speaks another protocol without TLS",
+}
+
+_NO_COMMON_VERSION = {
+    "unsupported protocol",
+    "wrong ssl version",
+    "no protocols available",
+    "inappropriate fallback",
+    "version too low",
+}
+
+_NO_COMMON_ALGORITHM = {
+    "no suitable signature algorithm",
+    "no shared signature algorithms",
+    "no suitable groups",
+    "no suitable key share",
+}
+
+_PROTOCOL_ERROR = {
+    "unexpected message",
+    "data length too long",
+    "packet length too long",
+    "length mismatch",
+    "length too short",
+    "bad length",
+    "bad packet",
+    "bad packet length",
+    "bad record type",
+    "bad change cipher spec",
+    "bad extension",
+    "invalid alert",
+    "decode error",
+    "decryption failed or bad record mac",
+    "digest check failed",
+    "excessive message size",
+    "record too small",
+    "record length mismatch",
+}
 
 
 def explain(error: BaseException, connection: SSL.Connection) -> str:
     """
-    One line: C{token: what happened}.
+    Say why TLS on C{connection} has failed with C{error}.
+
+    @return: C{token: explanation}, one line of printable ASCII, of bounded length.
     """
     failure = recordOf(connection).failure
     if failure is not None:
-        return f"certificate_rejected: {failure}"
-    return f"tls_error: {error!r}"
+        return _certificate(failure)
+    if isinstance(error, (SSL.SysCallError, SSL.ZeroReturnError)):
+        return _ended(error)
+    if isinstance(error, SSL.Error):
+        return _handshake(reasons(error))
+    return f"tls_error: {type(error).__name__}: {quote(str(error))}"
+
+
+def reasons(error: SSL.Error) -> str:
+    """
+    What OpenSSL's error queue says; its own fixed texts, nothing of the peer's.
+    """
+    queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(reason for _library, _function, reason in queue)
+
+
+def quote(text: str) -> str:
+    """
+    A peer's text as printable ASCII of bounded length; what is no such thing is escaped.
+    """
+    escaped = text[:MAX_TEXT].encode("unicode_escape").decode("ascii")
+    return escaped[:MAX_TEXT] + "..." if max(len(text), len(escaped)) > MAX_TEXT else escaped
+
+
+def _list(names: Iterable[str]) -> str:
+    every = tuple(names)
+    shown = ", ".join(map(quote, every[:MAX_NAMES]))
+    left = len(every) - MAX_NAMES
+    return f"{shown} and {left} more" if left > 0 else shown
+
+
+def _certificate(failure: VerificationFailure) -> str:
+    """
+    The peer's certificate, or one that signs it, was refused.
+    """
+    if failure.accepted:
+        who = _list(failure.names) or "nobody: its certificate has no name"
+        return f"identity_mismatch: the peer is {who}; accepted are {_list(failure.accepted)}"
+    what = quote(next(iter(failure.names), failure.subject)) or "without a name"
+    if failure.depth:
+        what = f"of the authority {what}"
+    if failure.number == _Codes.OK:
+        return f"malformed_certificate: certificate {what}: {quote(failure.reason)}"
+    if failure.number in _UNKNOWN_CA:
+        issuer = quote(failure.issuer) or "unnamed"
+        return f"unknown_ca: certificate {what} is signed by an unknown authority ({issuer})"
+    if failure.number == _Codes.ERR_CERT_HAS_EXPIRED:
+        when = "" if failure.not_after is None else f" at {stamp(failure.not_after)}"
+        return f"certificate_expired: certificate {what} expired{when}"
+    if failure.number == _Codes.ERR_CERT_NOT_YET_VALID:
+        when = "" if failure.not_before is None else f" before {stamp(failure.not_before)}"
+        return f"certificate_not_yet_valid: certificate {what} is not valid{when or ' yet'}"
+    if failure.number == _Codes.ERR_CERT_REVOKED:
+        return f"certificate_revoked: certificate {what} is revoked"
+    if failure.number == _Codes.ERR_INVALID_PURPOSE:
+        return f"certificate_purpose: certificate {what} is not issued for this use"
+    why = _NAMES.get(failure.number, f"X509 error {failure.number}")
+    return f"certificate_rejected: certificate {what}: {why}"
+
+
+def _ended(error: SSL.Error) -> str:
+    """
+    The stream has ended before its time.
+    """
+    if len(error.args) == 2 and error.args[0] != -1:
+        return f"closed: the connection broke off ({error.args[1] or error.args[0]})"
+    return "closed: the peer ended the connection in the middle of TLS"
+
+
+def _handshake(reason: str) -> str:
+    """
+    OpenSSL has given up, for what its error queue says.
+    """
+    first = reason.partition(", ")[0]
+    _, alert, name = first.partition(" alert ")
+    if alert:
+        # mxproxy itself sends this one when an identity is not accepted, and so does
+        # everyone whose verification callback is pyOpenSSL's.
+        hint = "; it may not accept our identity" if name == "internal error" else ""
+        return f"alert_received: the peer refused with alert '{name}'{hint}"
+    if first == "peer did not return a certificate":
+        return "no_client_certificate: the peer sent no certificate"
+    if first in _NOT_TLS:
+        return f"not_tls: {_NOT_TLS[first]}"
+    if first in _NO_COMMON_VERSION:
+        return f"protocol_version: no TLS version that both sides speak ({reason})"
+    if first == "no shared cipher":
+        return "no_shared_cipher: no cipher suite that both sides support"
+    if first in _NO_COMMON_ALGORITHM:
+        return f"no_shared_algorithm: no key exchange or signature both support ({reason})"
+    if first in _PROTOCOL_ERROR:
+        return f"protocol_error: the peer's bytes are not valid TLS ({reason})"
+    return f"tls_error: {reason or 'OpenSSL gives no reason'}"

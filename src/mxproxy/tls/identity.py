@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -38,12 +39,6 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]+")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+|urn:.+", re.IGNORECASE)
-
-
-class MalformedCertificate(ValueError):
-    """
-    A peer's certificate cannot be read, or breaks the rules for what it claims to be.
-    """
 
 
 @dataclass(frozen=True)
@@ -84,14 +79,12 @@ def readIdentities(certificate: x509.Certificate) -> Identities:
     """
     Read the subject alternative names; the subject's common name is none of them.
 
-    @raise MalformedCertificate: the extensions cannot be parsed.
+    @raise Exception: of many kinds, when the extensions cannot be parsed.
     """
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return Identities()
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise MalformedCertificate(f"its extensions cannot be read: {error}") from error
     names = extension.value
     return Identities(
         uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
@@ -100,27 +93,28 @@ def readIdentities(certificate: x509.Certificate) -> Identities:
     )
 
 
-def checkSVID(certificate: x509.Certificate, identities: Identities) -> None:
+def faultOfSVID(certificate: x509.Certificate, identities: Identities) -> str:
     """
     Hold a certificate that claims a SPIFFE ID to the rules of X509-SVID, section 5.2.
 
-    A certificate without a SPIFFE ID is no SVID, and passes.  One with several URIs is
-    refused whole, as the specification demands: picking one of them would let the
+    A certificate without a SPIFFE ID is no SVID, and without fault.  One with several URIs
+    is refused whole, as the specification demands: picking one of them would let the
     certificate's order decide who the peer is in a log or a policy.  (Envoy's default
     validator is laxer and takes any of them.)  The characters of a peer's SPIFFE ID are
     not judged: it is only ever compared as a whole.
 
-    @raise MalformedCertificate: a rule is broken.
+    @return: the rule that is broken, or C{""}.
     """
     ids = [uri for uri in identities.uris if uri[: len(SPIFFE)].lower() == SPIFFE]
     if not ids:
-        return
+        return ""
     if len(identities.uris) > 1:
-        raise MalformedCertificate("it has a SPIFFE ID and more than one URI")
+        return "it has a SPIFFE ID and more than one URI"
     if not ids[0][len(SPIFFE) :].partition("/")[2]:
-        raise MalformedCertificate("its SPIFFE ID has no path: a trust domain is no workload")
+        return "its SPIFFE ID has no path, so it is not a workload's"
     if _maySign(certificate):
-        raise MalformedCertificate("it has a SPIFFE ID but is an authority's, not a workload's")
+        return "it has a SPIFFE ID but may sign certificates, so it is not a workload's"
+    return ""
 
 
 def _maySign(certificate: x509.Certificate) -> bool:
@@ -183,11 +177,9 @@ def _patterns(identities: Identities) -> list[CertificatePattern]:
     """
     patterns: list[CertificatePattern] = []
     for name in identities.dns:
-        try:
+        # A name such as "*" or "a.*.b" matches nothing; the others still may.
+        with suppress(CertificateError):
             patterns.append(DNSPattern.from_bytes(name.encode("utf-8")))
-        except CertificateError:
-            # A name such as "*" or "a.*.b" matches nothing; the others still may.
-            continue
     patterns += [IPAddressPattern(ipaddress.ip_address(ip)) for ip in identities.ips]
     return patterns
 
@@ -205,10 +197,8 @@ def parseAccepted(text: str) -> Accepted:
 
     @raise TLSConfigurationError: it is none, or a SPIFFE ID that no certificate may have.
     """
-    try:
+    with suppress(ValueError):
         return AcceptedName(IPAddress_ID(text))
-    except ValueError:
-        pass
     if text[: len(SPIFFE)].lower() == SPIFFE:
         _checkSpiffeID(text)
         return AcceptedURI(text)
@@ -240,7 +230,7 @@ def _checkSpiffeID(text: str) -> None:
         raise refuse(f"it is longer than {MAX_SPIFFE_ID} bytes")
     if not text.startswith(SPIFFE):
         raise refuse("write the scheme in lower case")
-    domain, slash, path = text[len(SPIFFE) :].partition("/")
+    domain, _, path = text[len(SPIFFE) :].partition("/")
     if not _TRUST_DOMAIN.fullmatch(domain) or len(domain) > MAX_TRUST_DOMAIN:
         raise refuse(
             "its trust domain must be 1 to 255 of a-z, 0-9, '.', '-' and '_', without a port"
