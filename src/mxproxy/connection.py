@@ -240,6 +240,8 @@ class Connection:
         self._endedMonotonic = self._seconds()
         for observer in self._observers:
             observer.closed(self)
+        # Facts are third parties' objects; with them gone no cycle outlives the connection.
+        self._facts.clear()
 
     def _announce(self) -> None:
         if (

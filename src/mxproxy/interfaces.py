@@ -164,9 +164,7 @@ class IInspector(Interface):
 # -- the chain -----------------------------------------------------------------------------
 
 
-class ILayer(
-    IProtocol, IHalfCloseableProtocol, ITransport, IConsumer, IPushProducer
-):
+class ILayer(IProtocol, IHalfCloseableProtocol, ITransport, IConsumer, IPushProducer):
     """
     A step in the chain: a protocol to what is below, a transport to what is above.
     """
@@ -192,6 +190,13 @@ class IChainContext(Interface):
     listener = Attribute("str: the listener's name; empty for an upstream chain.")
     node = Attribute("L{mxproxy.wire.metadata.Node}: who we are.")
     clock = Attribute("L{IReactorTime}: the only clock that a filter may use.")
+
+    def count(name):
+        """
+        Something has happened once more.
+
+        @param name: the counter, e.g. C{"metadata_exchange.alpn_protocol_found"}.
+        """
 
 
 class IFilter(Interface):

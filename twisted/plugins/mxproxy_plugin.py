@@ -11,6 +11,7 @@ There is no C{__init__.py} in this directory nor in its parent, on purpose: with
 would hide Twisted itself.
 """
 
+from mxproxy.plugins import LazyFilter
 from twisted.application.service import ServiceMaker
 
 mxproxyService = ServiceMaker(
@@ -20,4 +21,14 @@ mxproxyService = ServiceMaker(
     "mxproxy",
 )
 
-# The built-in filters, one IFilterPlugin each, follow here.
+# The exchange, under Envoy's name for it and under Istio's own, older one.
+metadataExchange = LazyFilter(
+    "envoy.filters.network.metadata_exchange",
+    "Exchanges workload metadata with the peer's sidecar (istio-peer-exchange).",
+    "mxproxy.filters.metadata_exchange",
+)
+istioMetadataExchange = LazyFilter(
+    "istio.metadata_exchange",
+    "The same, by the name that Istio's older files use.",
+    "mxproxy.filters.metadata_exchange",
+)

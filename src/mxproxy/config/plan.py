@@ -44,6 +44,8 @@ class FilterChainPlan:
     @ivar transport_protocol: C{"tls"}, C{"raw_buffer"}, or empty: whatever comes.
     @ivar tls: terminate TLS first, with these settings.
     @ivar filters: from the network's side to the terminal's.
+    @ivar tls_handshake_timeout: seconds from the accepted connection to the finished
+        handshake.
     @ivar cluster: the name of the cluster that the terminal connects to.
     """
 
@@ -52,6 +54,7 @@ class FilterChainPlan:
     transport_protocol: str = ""
     tls: ServerTLS | None = None
     filters: tuple[FilterSpec, ...] = ()
+    tls_handshake_timeout: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class ClusterPlan:
     @ivar tls: originate TLS with these settings.
     @ivar filters: from the network's side to the terminal's.
     @ivar connect_timeout: seconds for one endpoint's TCP connection.
+    @ivar tls_handshake_timeout: seconds from there to the finished handshake.
     """
 
     name: str
@@ -87,6 +91,7 @@ class ClusterPlan:
     tls: ClientTLS | None = None
     filters: tuple[FilterSpec, ...] = ()
     connect_timeout: float = 10.0
+    tls_handshake_timeout: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""
+Builds chains: a terminal, wrapped by filters, wrapped by TLS.
+
+Everything that can be wrong with a chain is found here, when the configuration is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from zope.interface import implementer
+
+from .config.plan import FilterSpec
+from .connection import Key
+from .interfaces import IChainContext, IFilter
+from .layers.adopt import adopt
+from .layers.tls import TLSFactory
+from .plugins import UnknownFilter, findFilter
+from .tls.context import ClientContext, ServerContext
+from .tls.settings import ClientTLS, ServerTLS
+from .wire.metadata import Node
+
+
+class ChainError(ValueError):
+    """
+    A chain cannot be built; the text, one line, says where, what and what to do.
+    """
+
+
+@implementer(IChainContext)
+@dataclass(frozen=True)
+class ChainContext:
+    """
+    See L{IChainContext}.
+    """
+
+    side: str
+    name: str
+    listener: str
+    node: Node
+    clock: Any
+    count: Callable[[str], None]
+
+
+def configureFilters(specs: Sequence[FilterSpec]) -> list[IFilter]:
+    """
+    Find the filters and give them their options.
+
+    @raise ChainError: one is unknown, refuses its options, or keeps a fact under a name
+        that another one uses.
+    """
+    filters: list[IFilter] = []
+    keys: dict[str, tuple[Key[Any], str]] = {}
+    for spec in specs:
+        where = spec.where or spec.name
+        try:
+            filter = findFilter(spec.name).configure(spec.options)
+        except UnknownFilter as error:
+            raise ChainError(f"{where}: {error}") from None
+        except ValueError as error:
+            raise ChainError(f"{where}: {error}") from error
+        for key in getattr(filter, "keys", ()):
+            other, whose = keys.setdefault(key.name, (key, where))
+            if other is not key:
+                raise ChainError(
+                    f"{where}: keeps a fact named {key.name!r} on connections, and so does"
+                    f" {whose}; only one of the two can be used"
+                )
+        filters.append(filter)
+    return filters
+
+
+def alpnProtocols(configured: Sequence[str], filters: Sequence[IFilter]) -> tuple[str, ...]:
+    """
+    The protocols to offer, in order: what the live filters want, then what is configured.
+    """
+    wanted = [name for filter in filters for name in getattr(filter, "alpn_protocols", ())]
+    return tuple(dict.fromkeys([*wanted, *configured]))
+
+
+def wrapFilters(
+    terminal: IProtocolFactory, filters: Sequence[IFilter], context: IChainContext
+) -> IProtocolFactory:
+    """
+    @param filters: from the network's side to the terminal's.
+    """
+    factory = terminal
+    for filter in reversed(filters):
+        factory = adopt(filter.wrap(factory, context), context)
+    return factory
+
+
+def wrapTLS(
+    inner: IProtocolFactory,
+    settings: ServerTLS | ClientTLS | None,
+    filters: Sequence[IFilter],
+    context: IChainContext,
+    timeout: float,
+) -> IProtocolFactory:
+    """
+    @param filters: the filters above, which say what ALPN has to offer.
+    @param timeout: seconds for a handshake.
+    @raise mxproxy.tls.settings.TLSConfigurationError: the settings cannot be used.
+    """
+    if settings is None:
+        return inner
+    live = replace(settings, alpn=alpnProtocols(settings.alpn, filters))
+    tls = ServerContext(live) if isinstance(live, ServerTLS) else ClientContext(live)
+    return TLSFactory(inner, context, tls, timeout)

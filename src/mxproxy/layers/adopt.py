@@ -1,0 +1,188 @@
+"""
+Takes a stock L{twisted.protocols.policies.WrappingFactory} into a chain.
+
+Stock wrappers know nothing of half-close, and a pause of their own is undone by anybody's
+resume.  So one is put between two thin layers of ours, and what it does not understand
+goes around it::
+
+    below ← lower ← stock wrapper ← upper ← above
+
+  - bytes and the connection's loss go through the wrapper;
+  - the ends of the two directions go around it;
+  - C{lower} counts the wrapper's pauses apart from those of the protocol above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..interfaces import IChainContext
+from .base import ABOVE, OWN, Layer, LayerFactory, readConnectionLost
+
+
+class Lower(Layer):
+    """
+    Below the wrapper, and its transport.
+    """
+
+    name = "adopted"
+    factory: AdoptFactory
+
+    def __init__(self, factory: AdoptFactory, wrapper: Any, upper: Upper) -> None:
+        super().__init__(factory)
+        self.wrapper: Any = wrapper
+        self.upper: Upper | None = upper
+
+    def connectionMade(self) -> None:
+        """The wrapper decides when what is above is connected."""
+        self.protocol, self.wrapper = self.wrapper, None
+        self.protocol.makeConnection(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Through the wrapper; but C{upper} hears of it even if the wrapper keeps silent."""
+        upper, self.upper = self.upper, None
+        super().connectionLost(reason)
+        assert upper is not None
+        upper.gone(reason)
+
+    # -- around the wrapper
+
+    def readConnectionLost(self) -> None:
+        """See L{Layer.readConnectionLost}."""
+        if self.upper is not None:
+            self.upper.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """See L{Layer.writeConnectionLost}."""
+        if self.upper is not None:
+            self.upper.writeConnectionLost()
+
+    # -- the wrapper's own pauses; those of what is above come from L{Upper}
+
+    def pauseProducing(self) -> None:
+        """The wrapper wants a pause."""
+        self.pause(OWN)
+
+    def resumeProducing(self) -> None:
+        """The wrapper has had its pause."""
+        self.resume(OWN)
+
+
+class Upper(Layer):
+    """
+    Above the wrapper, and the transport of what is above.
+    """
+
+    name = "adopted"
+    lower: Lower
+    _lost = False
+
+    def write(self, data: bytes) -> None:
+        """Through the wrapper."""
+        self.transport.write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Through the wrapper."""
+        self.transport.writeSequence(data)
+
+    def readConnectionLost(self) -> None:
+        """From L{Lower}; too early for what is above where the wrapper withholds it."""
+        if self.protocol is None:
+            self.lower.loseConnection()
+        else:
+            readConnectionLost(self.protocol, self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """From the wrapper."""
+        self.gone(reason)
+
+    def gone(self, reason: Failure) -> None:
+        """From whoever is first."""
+        if self._lost:
+            return
+        self._lost = True
+        super().connectionLost(reason)
+
+    def loseWriteConnection(self) -> None:
+        """Around the wrapper."""
+        self.lower.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Around the wrapper, which may not know how."""
+        self.lower.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """Around the wrapper."""
+        self.lower.pause(ABOVE)
+
+    def resumeProducing(self) -> None:
+        """Around the wrapper."""
+        self.lower.resume(ABOVE)
+
+
+class UpperFactory(LayerFactory):
+    """
+    What the stock factory is given to wrap.
+
+    @ivar built: the last layer made; L{AdoptFactory} takes it from here at once.
+    """
+
+    layer = Upper
+    built: Upper | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Upper:
+        """See L{LayerFactory.buildProtocol}."""
+        self.built = Upper(self)
+        return self.built
+
+
+@implementer(IProtocolFactory)
+class AdoptFactory(LayerFactory):
+    """
+    Makes the sandwich.
+
+    @ivar stock: the stock factory.
+    """
+
+    def __init__(self, stock: WrappingFactory, context: IChainContext) -> None:
+        self.upper = UpperFactory(stock.wrappedFactory, context)
+        super().__init__(self.upper, context)
+        stock.wrappedFactory = self.upper
+        self.stock = stock
+
+    def buildProtocol(self, addr: IAddress | None) -> Lower | None:
+        """
+        @return: C{None} if the stock factory declined.
+        """
+        wrapper = self.stock.buildProtocol(addr)
+        upper, self.upper.built = self.upper.built, None
+        if wrapper is None or upper is None:
+            return None
+        lower = Lower(self, wrapper, upper)
+        upper.lower = lower
+        return lower
+
+    def doStart(self) -> None:
+        """The stock factory starts what it wraps."""
+        self.stock.doStart()
+
+    def doStop(self) -> None:
+        """The stock factory stops what it wraps."""
+        self.stock.doStop()
+
+
+def adopt(factory: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
+    """
+    Make what a filter's C{wrap} has returned fit for a chain.
+
+    @return: C{factory} itself unless it is a stock one.
+    """
+    if isinstance(factory, WrappingFactory):
+        return AdoptFactory(factory, context)
+    return factory

@@ -1,0 +1,296 @@
+"""
+TLS as a layer, over memory BIOs: it runs on whatever transport is below it.
+
+What belongs here is the life of a TLS connection: its handshake and that handshake's
+timeout, records to bytes and back, and the ends of the two directions.  What a certificate
+proves, and whom to trust, is C{mxproxy.tls}.
+
+Theory of operation.  C{dataReceived} puts ciphertext into OpenSSL; C{_read} takes
+plaintext out, record by record, as long as nobody above has paused, so at most one chunk
+of ciphertext waits in OpenSSL's memory.  C{write} encrypts at once and hands the
+ciphertext down; the buffer, and so the back-pressure, is the socket's.
+
+The ends, which stock Twisted mixes up (twisted/twisted#5341, #7926):
+
+  - The peer's close_notify is the end of one direction: the protocol above is told of a
+    half-close and may write on.
+  - Our own end of stream is a close_notify and then the transport's; we may read on.
+  - Closing never waits for the peer's alert.
+  - An end of the transport without a close_notify is passed on as an end of stream, and
+    noted: C{"truncated"}.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol as TypingProtocol
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.python.failure import Failure
+
+from ..interfaces import IChainContext
+from ..tls.context import describe
+from ..tls.explain import explain
+from .base import Layer, LayerFactory, loseWriteConnection, readConnectionLost
+
+#: Plaintext is encrypted in pieces of one record: larger sends make a memory BIO grow and
+#: move what it holds.
+RECORD = 16 * 1024
+
+#: Ciphertext is taken from OpenSSL in pieces of this size; four records.
+BIO_READ = 64 * 1024 + 1024
+
+#: Seconds for a refused peer to read our alert and go.  Closing with its bytes still
+#: unread would make the kernel send a reset, and a reset overtakes the alert.
+LINGER = 1.0
+
+#: What a side of TLS reads first is a record of this type (RFC 8446, 5.1); or an alert, but
+#: only a client is told one before anything else.
+HANDSHAKE, ALERT = 0x16, 0x15
+FIRST_RECORDS = {"downstream": (HANDSHAKE,), "upstream": (HANDSHAKE, ALERT)}
+
+
+class MakesConnections(TypingProtocol):
+    """What of C{mxproxy.tls.context} a layer needs."""
+
+    def connection(self) -> SSL.Connection:
+        """A new connection over memory BIOs, its side chosen."""
+
+
+class TLSLayer(Layer):
+    """
+    One side of a TLS connection.
+
+    The protocol above is connected when the handshake is done and the peer's identity is
+    accepted; before that it has not been built, and nothing of it can have been written.
+    """
+
+    name = "tls"
+    factory: TLSFactory
+    _tls: SSL.Connection
+    _timer: IDelayedCall | None = None
+    _handshaking = True
+    _sawFirstByte = False
+    _refused = False
+    _reading = False
+    _readDone = False
+    _writeDone = False
+    _belowEOF = False
+
+    # -- the handshake
+
+    def connectionMade(self) -> None:
+        """Begin the handshake."""
+        self._tls = self.factory.tls.connection()
+        clock = self.context.clock
+        self._timer = clock.callLater(self.factory.timeout, self._timedOut)
+        if self.context.side == "upstream":
+            self._handshake()
+
+    def _timedOut(self) -> None:
+        self._timer = None
+        self.peer.closing(f"handshake_timeout: no TLS handshake within {self.factory.timeout:g} s")
+        self.transport.abortConnection()
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            timer, self._timer = self._timer, None
+            timer.cancel()
+
+    def _handshake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            self._flush()
+            return
+        except SSL.Error as error:
+            self._refuse(explain(error, self._tls))
+            return
+        self._flush()
+        self._handshaking = False
+        self._stopTimer()
+        facts = describe(self._tls)
+        peer = self.peer
+        peer.transport_protocol = "tls"
+        peer.tls_version = facts.version
+        peer.server_name = facts.server_name
+        peer.alpn_offered = facts.alpn_offered
+        peer.alpn = facts.alpn
+        peer.principals = facts.principals
+        self.connection.trail.append(f"{peer.side}/{self.name}")
+        self.connectInner()
+
+    def _refuse(self, reason: str) -> None:
+        """
+        The handshake has failed: let the alert out, say why, and do not stay.
+        """
+        self._stopTimer()
+        self._refused = True
+        self.peer.closing(reason)
+        self._flush()
+        loseWriteConnection(self.transport)
+        self._timer = self.context.clock.callLater(LINGER, self._lingered)
+
+    def _lingered(self) -> None:
+        self._timer = None
+        self.transport.abortConnection()
+
+    # -- reading
+
+    def dataReceived(self, data: bytes) -> None:
+        """Ciphertext from below."""
+        if self._refused or self._readDone:
+            return
+        if self._handshaking:
+            # OpenSSL waits for a whole record header before it judges; a plaintext message
+            # that is shorter would wait for the timeout.
+            if not self._sawFirstByte and data[0] not in FIRST_RECORDS[self.context.side]:
+                self._refuse(f"not_tls: the first byte is 0x{data[0]:02x}, no TLS handshake")
+                return
+            self._sawFirstByte = True
+            self._tls.bio_write(data)
+            self._handshake()
+            if self._handshaking:
+                return
+        else:
+            self._tls.bio_write(data)
+        self._read()
+
+    def _read(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        recv = self._tls.recv
+        try:
+            # self.protocol is looked up each time: what is above may leave.
+            while not self._pauses and self.protocol is not None and not self._readDone:
+                self.protocol.dataReceived(recv(RECORD))
+        except SSL.WantReadError:
+            if self._belowEOF:
+                self._truncated()
+        except SSL.ZeroReturnError:
+            self._endOfStream()
+        except SSL.Error as error:
+            self._broken(error)
+        finally:
+            self._reading = False
+        self._flush()
+
+    def unpaused(self) -> None:
+        """Records that came before the pause go first."""
+        if not self._handshaking and not self._readDone:
+            self._read()
+        if not self.paused:
+            self.transport.resumeProducing()
+
+    def readConnectionLost(self) -> None:
+        """The transport has ended; has the stream, too?"""
+        if self._refused:
+            self.transport.loseConnection()
+        elif self._handshaking:
+            self._refuse("closed: the stream ended during the TLS handshake")
+            self.transport.loseConnection()
+        elif not self._readDone:
+            self._belowEOF = True
+            self._read()
+
+    def _endOfStream(self) -> None:
+        self._readDone = True
+        if self.protocol is not None:
+            readConnectionLost(self.protocol, self)
+
+    def _truncated(self) -> None:
+        self.peer.closing("truncated: the stream ended without a close_notify")
+        self._endOfStream()
+
+    def _broken(self, error: SSL.Error) -> None:
+        self.peer.closing(explain(error, self._tls))
+        self._readDone = self._writeDone = True
+        self._flush()
+        self.transport.loseConnection()
+        self._timer = self.context.clock.callLater(LINGER, self._lingered)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The transport is gone."""
+        self._stopTimer()
+        if self._handshaking:
+            self.peer.closing("closed: the connection was lost during the TLS handshake")
+        self._readDone = self._writeDone = True
+        super().connectionLost(reason)
+
+    # -- writing
+
+    def write(self, data: bytes) -> None:
+        """Encrypt it and hand it down."""
+        if self._writeDone or not data:
+            return
+        send = self._tls.send
+        try:
+            if len(data) <= RECORD:
+                send(data)
+            else:
+                view = memoryview(data)
+                for start in range(0, len(data), RECORD):
+                    send(view[start : start + RECORD])
+        except SSL.Error as error:
+            self._broken(error)
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Hand down all ciphertext that OpenSSL has ready."""
+        read = self._tls.bio_read
+        try:
+            while True:
+                self.transport.write(read(BIO_READ))
+        except SSL.WantReadError:
+            pass
+
+    def loseWriteConnection(self) -> None:
+        """Say close_notify, then end the transport's writing direction."""
+        if self._closeNotify():
+            loseWriteConnection(self.transport)
+
+    def loseConnection(self) -> None:
+        """Say close_notify and close; the peer's is not waited for."""
+        self._closeNotify()
+        self._readDone = True
+        self.transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close without a close_notify: the peer sees a truncated stream."""
+        self._readDone = self._writeDone = True
+        self.transport.abortConnection()
+
+    def _closeNotify(self) -> bool:
+        if self._writeDone:
+            return False
+        self._writeDone = True
+        try:
+            self._tls.shutdown()
+        except SSL.Error:
+            pass  # The session is broken; there is nobody to be told.
+        self._flush()
+        return True
+
+
+class TLSFactory(LayerFactory):
+    """
+    Makes L{TLSLayer}s.
+
+    @ivar tls: the chain's TLS context; one for all its connections.
+    @ivar timeout: seconds for a handshake.
+    """
+
+    layer = TLSLayer
+
+    def __init__(
+        self,
+        inner: IProtocolFactory,
+        context: IChainContext,
+        tls: MakesConnections,
+        timeout: float,
+    ) -> None:
+        super().__init__(inner, context)
+        self.tls = tls
+        self.timeout = timeout

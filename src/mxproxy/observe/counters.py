@@ -1,0 +1,21 @@
+"""
+Counters: names and whole numbers, nothing else.
+"""
+
+from __future__ import annotations
+
+import collections
+
+
+class Counters(collections.Counter[str]):
+    """
+    How often something has happened, by the name that Envoy gives it.
+    """
+
+    def count(self, name: str) -> None:
+        """
+        It has happened once more.
+
+        @param name: e.g. C{"metadata_exchange.alpn_protocol_found"}.
+        """
+        self[name] += 1

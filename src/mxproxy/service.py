@@ -1,0 +1,121 @@
+"""
+Runs a plan.
+
+Everything is built, and everything that can be wrong with it is found, before anything
+listens: L{ProxyService} either is whole or is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .chain import ChainContext, configureFilters, wrapFilters, wrapTLS
+from .config.plan import ClusterPlan, FilterChainPlan, ListenerPlan, Plan
+from .interfaces import IConnectionObserver
+from .listener import ListenerFactory
+from .observe.access_log import AccessLog
+from .observe.counters import Counters
+from .observe.faults import FaultLog
+from .tcp import TCPProxyFactory, UpstreamFactory
+from .upstream import Cluster
+
+
+class ProxyService(Service):
+    """
+    A plan, running.
+
+    @ivar counters: what was counted, by Envoy's names.
+    @ivar ports: what listens, while running.
+    """
+
+    log = Logger()
+
+    def __init__(self, plan: Plan, reactor: Any) -> None:
+        """
+        @raise ValueError: the plan cannot be run; the text is one line, for a person.
+        @raise OSError: a file cannot be used.
+        """
+        self.plan = plan
+        self.counters = Counters()
+        self.ports: list[IListeningPort] = []
+        self._reactor = reactor
+        self._log = AccessLog(plan.access_log) if plan.access_log else None
+        self._observers: list[IConnectionObserver] = [FaultLog()]
+        if self._log is not None:
+            self._observers.append(self._log)
+        self._clusters = {cluster.name: self._cluster(cluster) for cluster in plan.clusters}
+        self._listeners = [self._listener(listener) for listener in plan.listeners]
+
+    # -- building
+
+    def _context(self, side: str, name: str, listener: str = "") -> ChainContext:
+        return ChainContext(
+            side, name, listener, self.plan.node, self._reactor, self.counters.count
+        )
+
+    def _cluster(self, plan: ClusterPlan) -> Cluster:
+        context = self._context("upstream", plan.name)
+        filters = configureFilters(plan.filters)
+        cluster = Cluster(self._reactor, plan.name, plan.endpoints, plan.connect_timeout)
+        chain = wrapFilters(UpstreamFactory(context), filters, context)
+        cluster.chain = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        return cluster
+
+    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan) -> Any:
+        context = self._context("downstream", plan.name, listener.name)
+        filters = configureFilters(plan.filters)
+        terminal = TCPProxyFactory(context, self._clusters[plan.cluster])
+        chain = wrapFilters(terminal, filters, context)
+        return wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+
+    def _listener(
+        self, plan: ListenerPlan
+    ) -> tuple[ListenerPlan, IStreamServerEndpoint, ListenerFactory]:
+        chains = [(chain, self._chain(plan, chain)) for chain in plan.chains]
+        factory = ListenerFactory(
+            chains,
+            self._context("downstream", "", plan.name),
+            self._observers,
+            plan.inspection_timeout,
+        )
+        return plan, serverFromString(self._reactor, plan.endpoint), factory
+
+    # -- running
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, while still privileged.
+
+        @raise SystemExit: an address cannot be listened on: one line, status 1.
+        """
+        for plan, endpoint, factory in self._listeners:
+            refused: list[Failure] = []
+            listening = endpoint.listen(factory)
+            listening.addCallbacks(self.ports.append, refused.append)
+            if refused:
+                reason = " ".join(str(refused[0].value).split())
+                raise SystemExit(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
+
+    def startService(self) -> None:
+        """Say what runs."""
+        super().startService()
+        if self._log is not None:
+            self._log.start(self._reactor)
+        for port in self.ports:
+            self.log.info("listening on {address}", address=port.getHost())
+
+    def stopService(self) -> Deferred[Any]:
+        """Listen no more; the log is written out."""
+        super().stopService()
+        stopping = DeferredList([maybeDeferred(port.stopListening) for port in self.ports])
+        self.ports = []
+        if self._log is not None:
+            stopping.addCallback(lambda _: self._log and self._log.stop())
+        return stopping

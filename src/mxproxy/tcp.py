@@ -1,0 +1,232 @@
+"""
+The terminal of a chain: joins the downstream to an upstream, byte for byte.
+
+How a byte flows: the downstream half is connected when every layer below it has come to a
+result.  It pauses the downstream, asks the cluster for an upstream, and once that one's
+chain, too, has come to a result the two halves are joined: what one receives the other
+writes.  Nothing is queued here.  Back-pressure is Twisted's: each half is the producer of
+the other's transport.
+
+How an end flows: an end of stream is passed on as a half-close, behind the last byte, and
+the other direction carries on.  When both directions have ended, both sides are closed.
+When a side is lost, what was read from it is flushed to the other, which is then closed;
+a bound (L{CLOSE_TIMEOUT}) ends the wait for a peer that does not read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocolFactory,
+    IPushProducer,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .connection import Connection, Key, Peer
+from .interfaces import IChainContext, IConnection, IUpstream
+from .layers.base import loseWriteConnection
+
+#: Seconds that a side which is being closed may take to read what was written to it.
+CLOSE_TIMEOUT = 30.0
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Half(Protocol):
+    """
+    One side of the join: the topmost protocol of its chain.
+
+    @ivar other: the other half, from the join until either is lost.
+    @ivar peer: whom this half reads from.
+    """
+
+    transport: Any
+    connection: Connection
+    peer: Peer
+    other: Half | None = None
+    _readDone = False
+    _closer: IDelayedCall | None = None
+
+    def __init__(self, context: IChainContext) -> None:
+        self.context = context
+
+    def makeConnection(self, transport: Any) -> None:
+        """Every layer below has come to its result."""
+        self.connection = IConnection(transport)
+        self.peer = getattr(self.connection, self.context.side)
+        super().makeConnection(transport)
+
+    # -- bytes
+
+    def dataReceived(self, data: bytes) -> None:
+        """Write it to the other side."""
+        other = self.other
+        if other is None:
+            return  # The other side is gone and this one is being closed.
+        size = len(data)
+        self.peer.bytes_received += size
+        other.peer.bytes_sent += size
+        other.transport.write(data)
+
+    def pauseProducing(self) -> None:
+        """The other side's buffer is full."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The other side's buffer is empty."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The other side is gone; its C{connectionLost} does what is to be done."""
+
+    # -- joining and ending
+
+    def join(self, other: Half) -> None:
+        """
+        Make this and C{other} a pair; bytes flow from now on.
+        """
+        self.other, other.other = other, self
+        self.transport.registerProducer(other, True)
+        other.transport.registerProducer(self, True)
+        self.connection.joined()
+
+    def close(self) -> None:
+        """Close this side once what was written is flushed; within a bound."""
+        if self._closer is None:
+            self._closer = self.context.clock.callLater(CLOSE_TIMEOUT, self._closeTimedOut)
+            # A transport waits with closing for as long as it has a producer.
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def _closeTimedOut(self) -> None:
+        self._closer = None
+        self.peer.closing(f"close_timeout: unread bytes for {CLOSE_TIMEOUT:g} s")
+        self.transport.abortConnection()
+
+    def readConnectionLost(self) -> None:
+        """The peer has ended its stream: so do we to the other side."""
+        self._readDone = True
+        self.peer.closing("closed")
+        other = self.other
+        if other is None:
+            self.close()
+        elif other._readDone:
+            self.connection.closing(f"{other.peer.side}: {other.peer.close_reason}")
+            self.close()
+            other.close()
+        else:
+            # As with closing: the end waits for as long as there is a producer.
+            other.transport.unregisterProducer()
+            loseWriteConnection(other.transport)
+
+    def writeConnectionLost(self) -> None:
+        """Our own end of stream is out."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """This side is gone: close the other."""
+        assert reason is not None
+        if self._closer is not None:
+            closer, self._closer = self._closer, None
+            closer.cancel()
+        other, self.other = self.other, None
+        self.connection.lost(self.peer, reason)
+        if other is not None:
+            other.other = None
+            other.close()
+
+
+class UpstreamHalf(Half):
+    """
+    The half that a cluster connects.
+    """
+
+    def connectionMade(self) -> None:
+        """Whoever asked for it is waiting."""
+        waiting = self.connection.get(AWAITED)
+        assert waiting is not None
+        waiting.callback(self)
+
+
+#: Who waits for this connection's upstream half.  The chains are built once, for all
+#: connections; this is how one attempt's half finds its way back.
+AWAITED: Key[Deferred[Any]] = Key("mxproxy.tcp.awaited", Deferred)
+
+
+class DownstreamHalf(Half):
+    """
+    The half that a listener's chain ends in.
+    """
+
+    _connecting: Deferred[Any] | None = None
+
+    def __init__(self, context: IChainContext, upstream: IUpstream) -> None:
+        super().__init__(context)
+        self.upstream = upstream
+
+    def connectionMade(self) -> None:
+        """Nothing is read from here until there is somewhere to write it."""
+        self.transport.pauseProducing()
+        self._connecting = self.upstream.connect(self.connection)
+        self._connecting.addCallbacks(self._connected, self._failed)
+
+    def _connected(self, half: Half) -> None:
+        self._connecting = None
+        self.join(half)
+        self.transport.resumeProducing()
+
+    def _failed(self, failure: Failure) -> None:
+        self._connecting = None
+        if failure.check(CancelledError):
+            return
+        self.connection.closing(f"upstream: {failure.getErrorMessage()}")
+        self.close()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """This side is gone: the attempt at the other, too."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        super().connectionLost(reason)
+
+
+class UpstreamFactory(Factory):
+    """
+    The top of a cluster's chain.
+    """
+
+    noisy = False
+
+    def __init__(self, context: IChainContext) -> None:
+        self.context = context
+
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamHalf:
+        """One half for one attempt that got so far."""
+        return UpstreamHalf(self.context)
+
+    def __repr__(self) -> str:
+        return "tcp_proxy"
+
+
+@implementer(IProtocolFactory)
+class TCPProxyFactory(Factory):
+    """
+    The top of a listener's chain: C{envoy.filters.network.tcp_proxy}.
+    """
+
+    noisy = False
+
+    def __init__(self, context: IChainContext, upstream: IUpstream) -> None:
+        self.context = context
+        self.upstream = upstream
+
+    def buildProtocol(self, addr: IAddress | None) -> DownstreamHalf:
+        """One half for one connection."""
+        return DownstreamHalf(self.context, self.upstream)
+
+    def __repr__(self) -> str:
+        return f"tcp_proxy to {self.upstream.name}"

@@ -1,0 +1,247 @@
+"""
+Where connections go: a cluster's endpoints, taken in turn, each through the upstream chain.
+
+An attempt succeeds when the whole upstream chain has come to a result, TLS and exchange
+included.  Until then nothing of the application has been written to it, so a failure,
+whatever the layer, is answered by the next endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .connection import Connection, Peer
+from .interfaces import IUpstream
+from .tcp import AWAITED
+
+
+class ConnectFailed(Exception):
+    """
+    No endpoint of the cluster could be connected; the text says why, for each.
+    """
+
+
+class _Dialer(Protocol):
+    """
+    The bottom of an upstream chain, for one call: says whose socket this is, and leaves.
+    """
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self.attempt = attempt
+
+    def makeConnection(self, transport: Any) -> None:
+        """The TCP connection is up."""
+        self.attempt.dialed(transport)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Only when the chain took no connection."""
+        assert reason is not None
+        self.attempt.connection.lost(self.attempt.peer, reason)
+
+
+class _Attempt(Factory):
+    """
+    One endpoint, tried for one connection.
+
+    @ivar result: fires with the upstream half, or fails with L{ConnectFailed}.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        chain: IProtocolFactory,
+        connection: Connection,
+        description: str,
+        clock: Any,
+        timeout: float,
+    ) -> None:
+        self.chain = chain
+        self.connection = connection
+        self.description = description
+        self.clock = clock
+        self.timeout = timeout
+        self.result: Deferred[Any] = Deferred(self._cancelled)
+        self._transport: Any = None
+        self._timedOut = False
+        self._timer: IDelayedCall | None = None
+
+    def start(self, endpoint: IStreamClientEndpoint) -> None:
+        """Begin to connect."""
+        self.peer = self.connection.newUpstream(self._lost)
+        self._half: Deferred[Any] = Deferred()
+        self._half.addCallback(self._succeeded)
+        self.connection.set(AWAITED, self._half)
+        self._dialing = endpoint.connect(self)
+        if self._transport is None and not self.result.called:
+            self._timer = self.clock.callLater(self.timeout, self._timeOut)
+        self._dialing.addErrback(self._dialFailed)
+
+    def buildProtocol(self, addr: IAddress | None) -> _Dialer:
+        """See L{Factory.buildProtocol}."""
+        return _Dialer(self)
+
+    def dialed(self, transport: Any) -> None:
+        """The TCP connection is up: bring it through the chain."""
+        self._stopTimer()
+        self._transport = transport
+        setNoDelay(transport)
+        self.connection.attach(self.peer, transport)
+        inner = self.chain.buildProtocol(self.peer.address)
+        if inner is None:
+            self.peer.closing("refused: the upstream chain took no connection")
+            transport.loseConnection()
+            return
+        transport.protocol = inner
+        inner.makeConnection(transport)
+
+    def _succeeded(self, half: object) -> None:
+        self._transport = None
+        self.peer.whenLost = None
+        self.result.callback(half)
+
+    def _timeOut(self) -> None:
+        self._timer = None
+        self._timedOut = True
+        self._dialing.cancel()
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            timer, self._timer = self._timer, None
+            timer.cancel()
+
+    def _dialFailed(self, failure: Failure) -> None:
+        if self._transport is not None:
+            return  # The chain has closed it meanwhile; whoever did has said why.
+        self._stopTimer()
+        if self._timedOut:
+            reason = f"connect_timeout: no connection within {self.timeout:g} s"
+        else:
+            reason = f"connect_failed: {_brief(failure)}"
+        self.peer.closing(reason)
+        self._fail(reason)
+
+    def _lost(self, peer: Peer) -> None:
+        self._transport = None
+        self._fail(peer.close_reason)
+
+    def _fail(self, reason: str) -> None:
+        if not self.result.called:
+            self.result.errback(ConnectFailed(f"{reason} ({self.description})"))
+
+    def _cancelled(self, result: Deferred[Any]) -> None:
+        """The downstream is gone."""
+        self.peer.closing("cancelled: the downstream closed before the upstream was connected")
+        result.errback(CancelledError())
+        if self._transport is not None:
+            self._transport.abortConnection()
+        else:
+            self._stopTimer()
+            self._dialing.cancel()
+
+
+def setNoDelay(transport: ITransport) -> None:
+    """
+    A proxy adds no delay of its own: what an application wrote is sent on at once.
+    """
+    set_ = getattr(transport, "setTcpNoDelay", None)
+    if set_ is not None:
+        set_(True)
+
+
+def _brief(failure: Failure) -> str:
+    """An error of connecting, in a few words."""
+    error = failure.value
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(getattr(error.osError, "strerror", None) or error.osError)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@implementer(IUpstream)
+class Cluster:
+    """
+    Endpoints, the chain that connections to them go through, and whose turn it is.
+
+    @ivar chain: set by L{mxproxy.service} when the chain is built.
+    """
+
+    chain: IProtocolFactory
+
+    def __init__(
+        self, reactor: Any, name: str, endpoints: Sequence[str], connectTimeout: float
+    ) -> None:
+        """
+        @param endpoints: Twisted client endpoint descriptions.
+        @raise ValueError: one of them is none.
+        """
+        self.name = name
+        self._clock = reactor
+        self._timeout = connectTimeout
+        self._endpoints = [(text, clientFromString(reactor, text)) for text in endpoints]
+        self._turn = 0
+
+    def connect(self, connection: Connection) -> Deferred[Any]:
+        """See L{IUpstream.connect}."""
+        turn, self._turn = self._turn, (self._turn + 1) % len(self._endpoints)
+        order = self._endpoints[turn:] + self._endpoints[:turn]
+        return _Connecting(self, connection, order).result
+
+    def attempt(self, connection: Connection, description: str) -> _Attempt:
+        """One try at one endpoint."""
+        return _Attempt(self.chain, connection, description, self._clock, self._timeout)
+
+
+class _Connecting:
+    """
+    One connection's way through a cluster's endpoints.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        connection: Connection,
+        order: list[tuple[str, IStreamClientEndpoint]],
+    ) -> None:
+        self._cluster = cluster
+        self._connection = connection
+        self._left = iter(order)
+        self._failures: list[str] = []
+        self._current: Deferred[Any] | None = None
+        self.result: Deferred[Any] = Deferred(self._cancel)
+        self._next()
+
+    def _next(self) -> None:
+        for description, endpoint in self._left:
+            attempt = self._cluster.attempt(self._connection, description)
+            self._current = attempt.result
+            attempt.start(endpoint)
+            attempt.result.addCallbacks(self.result.callback, self._failed)
+            return
+        self.result.errback(ConnectFailed("; ".join(self._failures)))
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            self.result.errback(failure)
+            return
+        failure.trap(ConnectFailed)
+        self._failures.append(failure.getErrorMessage())
+        self._next()
+
+    def _cancel(self, result: Deferred[Any]) -> None:
+        assert self._current is not None
+        self._current.cancel()
