@@ -21,7 +21,8 @@ from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
 from .interfaces import IConnection, IConnectionObserver, IPeer
-from .wire.exchange import Absence, Metadata, PeerState
+from .wire.metadata import Absence, Metadata
+from .wire.peerstate import PeerState
 
 T = TypeVar("T")
 
@@ -258,3 +259,12 @@ class Connection:
             f"<Connection {self.id} {self.downstream.address} -> {self.upstream.address}"
             f" {self.close_reason or 'open'}>"
         )
+
+
+def connectionOf(transport: object) -> Connection:
+    """
+    C{IConnection(transport)}, for this package's own code: as the class that it is.
+
+    @raise TypeError: the transport belongs to no connection of a proxy.
+    """
+    return cast(Connection, IConnection(transport))

@@ -8,14 +8,26 @@ it whenever C{twistd --help} runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
     IProtocol,
+    IProtocolFactory,
     IPushProducer,
     ITransport,
 )
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from .connection import Connection, Key, Peer
+    from .wire.handshake import Outcome
+
+T = TypeVar("T")
 
 __all__ = [
     "IChainContext",
@@ -73,13 +85,13 @@ class IConnection(Interface):
     trail = Attribute("list of str: the layers that have finished, in that order.")
     close_reason = Attribute("str: who ended it, and why; empty while it is open.")
 
-    def get(key):
+    def get(key: Key[T]) -> T | None:
         """
         @param key: a L{mxproxy.connection.Key}.
         @return: what was last L{set} under the key, or C{None}.
         """
 
-    def set(key, value):
+    def set(key: Key[T], value: T) -> None:
         """
         Keep a filter's own fact under its typed key.
 
@@ -92,16 +104,16 @@ class IConnectionObserver(Interface):
     Is told of a connection's edges.  Never called per chunk.
     """
 
-    def opened(connection):
+    def opened(connection: Connection) -> None:
         """A downstream connection was accepted."""
 
-    def identified(connection, peer):
+    def identified(connection: Connection, peer: Peer) -> None:
         """C{peer}'s metadata is found, or known to be absent."""
 
-    def connected(connection):
+    def connected(connection: Connection) -> None:
         """The upstream is connected and both peers are known: bytes may flow."""
 
-    def closed(connection):
+    def closed(connection: Connection) -> None:
         """Both sides are gone.  The last call for this connection."""
 
 
@@ -115,25 +127,25 @@ class IHandshake(Interface):
     A L{mxproxy.layers.handshake.HandshakeLayer} runs it on a connection.
     """
 
-    def opening():
+    def opening() -> bytes:
         """
         @return: C{bytes} that are sent at once when the connection is made; may be empty.
         """
 
-    def feed(data):
+    def feed(data: bytes) -> Outcome | None:
         """
         @param data: the next C{bytes} of the peer.
         @return: an L{mxproxy.wire.handshake.Outcome}, or C{None} to wait for more.
         """
 
-    def eof():
+    def eof() -> Outcome:
         """
         The peer has ended its stream.
 
         @return: the L{mxproxy.wire.handshake.Outcome} of that.
         """
 
-    def timeout():
+    def timeout() -> Outcome:
         """
         The hold has lasted long enough.
 
@@ -147,17 +159,17 @@ class IInspector(Interface):
     A pure machine that looks at a stream's first bytes and consumes none of them.
     """
 
-    def feed(data):
+    def feed(data: bytes) -> object:
         """
         @param data: the next C{bytes}, never the same ones twice.
         @return: what was recognised (any value but C{None}), or C{None} to see more.
             It has to decide within a bounded number of bytes.
         """
 
-    def eof():
+    def eof() -> object:
         """@return: what is made of the bytes so far when the stream ends."""
 
-    def timeout():
+    def timeout() -> object:
         """@return: what is made of the bytes so far when the peer stays silent."""
 
 
@@ -173,10 +185,10 @@ class ILayer(IProtocol, IHalfCloseableProtocol, ITransport, IConsumer, IPushProd
     protocol = Attribute("L{IProtocol}: what is above; assigning to it splices.")
     transport = Attribute("L{ITransport}: what is below; assigning to it splices.")
 
-    def loseWriteConnection():
+    def loseWriteConnection() -> None:
         """End the writing direction once what was written is flushed."""
 
-    def abortConnection():
+    def abortConnection() -> None:
         """Drop the connection at once, in both directions."""
 
 
@@ -191,7 +203,7 @@ class IChainContext(Interface):
     node = Attribute("L{mxproxy.wire.metadata.Node}: who we are.")
     clock = Attribute("L{IReactorTime}: the only clock that a filter may use.")
 
-    def count(name):
+    def count(name: str) -> None:
         """
         Something has happened once more.
 
@@ -208,7 +220,7 @@ class IFilter(Interface):
     of L{mxproxy.connection.Key}), the facts that it keeps on a connection.
     """
 
-    def wrap(inner, context):
+    def wrap(inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
         """
         Called once a chain, when the configuration is loaded.
 
@@ -229,7 +241,7 @@ class IFilterPlugin(Interface):
     name = Attribute("str: what C{--filter} and the configuration file call it.")
     description = Attribute("str: one line.")
 
-    def configure(options):
+    def configure(options: Mapping[str, str]) -> IFilter:
         """
         @param options: C{Mapping[str, str]}, from C{--filter NAME:key=value:...}.
         @return: L{IFilter}
@@ -245,7 +257,7 @@ class IUpstream(Interface):
 
     name = Attribute("str: the cluster's name.")
 
-    def connect(connection):
+    def connect(connection: Connection) -> Deferred[Any]:
         """
         Connect an upstream for C{connection} and bring it through the cluster's chain.
 

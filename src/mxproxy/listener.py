@@ -39,7 +39,7 @@ class _Accept(Protocol):
             factory.context.listener, factory.context.clock.seconds, factory.observers
         )
         connection.opened(transport)
-        inner = factory.inner.buildProtocol(connection.downstream.address)
+        inner = factory.inner.buildProtocol(transport.getPeer())
         assert inner is not None
         transport.protocol = inner
         inner.makeConnection(transport)
@@ -79,7 +79,7 @@ class ListenerFactory(Factory):
                 timeout=inspectionTimeout,
             )
 
-    def buildProtocol(self, addr: IAddress | None) -> _Accept:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{Factory.buildProtocol}."""
         return _Accept(self)
 

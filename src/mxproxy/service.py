@@ -105,7 +105,7 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         """Say what runs."""
-        super().startService()
+        Service.startService(self)
         if self._log is not None:
             self._log.start(self._reactor)
         for port in self.ports:
@@ -113,7 +113,7 @@ class ProxyService(Service):
 
     def stopService(self) -> Deferred[Any]:
         """Listen no more; the log is written out."""
-        super().stopService()
+        Service.stopService(self)
         stopping = DeferredList([maybeDeferred(port.stopListening) for port in self.ports])
         self.ports = []
         if self._log is not None:

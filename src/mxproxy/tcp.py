@@ -29,8 +29,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .connection import Connection, Key, Peer
-from .interfaces import IChainContext, IConnection, IUpstream
+from .connection import Connection, Key, Peer, connectionOf
+from .interfaces import IChainContext, IUpstream
 from .layers.base import loseWriteConnection
 
 #: Seconds that a side which is being closed may take to read what was written to it.
@@ -58,9 +58,9 @@ class Half(Protocol):
 
     def makeConnection(self, transport: Any) -> None:
         """Every layer below has come to its result."""
-        self.connection = IConnection(transport)
+        self.connection = connectionOf(transport)
         self.peer = getattr(self.connection, self.context.side)
-        super().makeConnection(transport)
+        Protocol.makeConnection(self, transport)
 
     # -- bytes
 

@@ -102,7 +102,7 @@ class _Attempt(Factory):
         self._transport = transport
         setNoDelay(transport)
         self.connection.attach(self.peer, transport)
-        inner = self.chain.buildProtocol(self.peer.address)
+        inner = self.chain.buildProtocol(transport.getPeer())
         if inner is None:
             self.peer.closing("refused: the upstream chain took no connection")
             transport.loseConnection()

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..interfaces import IChainContext, IFilter
+from ..interfaces import IChainContext, IFilter, IHandshake
 from ..layers.handshake import HandshakeFactory, HandshakeLayer
 from ..wire.exchange import ALPN, DEFAULT_MAX_SIZE, Absence, Exchange, Hold, PeerState, alpnAgrees
 from ..wire.metadata import Metadata, MetadataDecoder
@@ -41,7 +41,7 @@ class MetadataExchangeLayer(HandshakeLayer):
     name = "metadata_exchange"
     factory: MetadataExchangeFactory
 
-    def begin(self) -> Exchange | None:
+    def begin(self) -> IHandshake | None:
         """Only where TLS has negotiated it."""
         self.peer.expectMetadata()
         if not alpnAgrees(self.peer.alpn or "", self.factory.settings.protocol):
@@ -49,8 +49,9 @@ class MetadataExchangeLayer(HandshakeLayer):
             self.connection.identify(self.peer, Absence(PeerState.ALPN_MISMATCH))
             return None
         self._count("alpn_protocol_found")
-        self._exchange = self.factory.machine()
-        return self._exchange
+        self._exchange: Exchange = self.factory.machine()
+        machine: IHandshake = self._exchange
+        return machine
 
     def isOptimistic(self) -> bool:
         """See C{--mx-hold}."""

@@ -136,7 +136,7 @@ class UpperFactory(LayerFactory):
     layer = Upper
     built: Upper | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Upper:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{LayerFactory.buildProtocol}."""
         self.built = Upper(self)
         return self.built
@@ -156,7 +156,7 @@ class AdoptFactory(LayerFactory):
         stock.wrappedFactory = self.upper
         self.stock = stock
 
-    def buildProtocol(self, addr: IAddress | None) -> Lower | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """
         @return: C{None} if the stock factory declined.
         """

@@ -35,7 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
-from ..connection import Connection, Peer
+from ..connection import Connection, Peer, connectionOf
 from ..interfaces import IChainContext, IConnection, ILayer
 
 #: Who wants a pause.  A layer's reading side runs only while neither does.
@@ -59,7 +59,7 @@ def readConnectionLost(protocol: IProtocol, transport: Any) -> None:
     Tell C{protocol} of the end of the stream; where it knows no halves, end both, as
     Twisted's own transports do.
     """
-    halfCloseable = IHalfCloseableProtocol(protocol, None)
+    halfCloseable: Any = IHalfCloseableProtocol(protocol, None)
     if halfCloseable is None:
         transport.loseConnection()
     else:
@@ -101,7 +101,7 @@ class Layer:
     def makeConnection(self, transport: ITransport) -> None:
         """Called by what is below, once."""
         self.transport = transport
-        self.connection = IConnection(transport)
+        self.connection = connectionOf(transport)
         self.peer = getattr(self.connection, self.context.side)
         self.connectionMade()
 
@@ -301,13 +301,13 @@ class LayerFactory(Factory):
 
     def doStart(self) -> None:
         """Started with its chain."""
-        super().doStart()
+        super().doStart()  # type: ignore[no-untyped-call]
         self.inner.doStart()
 
     def doStop(self) -> None:
         """Stopped with its chain."""
         self.inner.doStop()
-        super().doStop()
+        super().doStop()  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         return f"{getattr(self.layer, 'name', self.layer)} > {self.inner!r}"

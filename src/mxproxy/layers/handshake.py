@@ -42,7 +42,8 @@ class HandshakeLayer(HoldingLayer):
         """
         @return: the machine for this connection, or C{None}: nothing is to be done here.
         """
-        return self.factory.machine()
+        machine: IHandshake = self.factory.machine()
+        return machine
 
     def isOptimistic(self) -> bool:
         """
