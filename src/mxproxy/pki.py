@@ -46,14 +46,16 @@ class Credential:
 @dataclass(frozen=True)
 class Authority:
     """
-    A root that issues X509-SVIDs and ordinary certificates.
+    A root, or an intermediate, that issues X509-SVIDs and ordinary certificates.
 
-    @ivar trust_domain: the SPIFFE trust domain it is the root of.
-    @ivar certificate: its own, self-signed.
+    @ivar trust_domain: the SPIFFE trust domain it belongs to.
+    @ivar certificate: its own.
+    @ivar chain: what goes behind each certificate it issues, PEM: nothing for a root.
     """
 
     trust_domain: str
     certificate: x509.Certificate
+    chain: bytes
     _key: _Key = field(repr=False)
 
     @classmethod
@@ -62,34 +64,25 @@ class Authority:
         Make a new root; two of the same trust domain do not trust each other.
         """
         key = _newKey(False)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{trust_domain} throwaway CA")])
-        now = datetime.now(timezone.utc)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - DAY)
-            .not_valid_after(now + validity)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_keyUsage(authority=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.SubjectAlternativeName(
-                    [x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
-                ),
-                critical=False,
-            )
-        )
-        return cls(trust_domain, builder.sign(key, hashes.SHA256()), key)
+        name = _name(f"{trust_domain} throwaway CA")
+        builder = _authority(trust_domain, name, name, key, validity)
+        return cls(trust_domain, builder.sign(key, hashes.SHA256()), b"", key)
+
+    def subordinate(self, *, validity: timedelta = DAY) -> Authority:
+        """
+        Make an intermediate below this one.
+        """
+        key = _newKey(False)
+        name = _name(f"{self.trust_domain} throwaway intermediate CA")
+        builder = _authority(self.trust_domain, name, self.certificate.subject, key, validity)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        chain = certificate.public_bytes(Encoding.PEM) + self.chain
+        return Authority(self.trust_domain, certificate, chain, key)
 
     @property
     def cert_pem(self) -> bytes:
         """
-        The root's certificate, to be trusted by its workloads.
+        Its own certificate, to be trusted by its workloads.
         """
         return self.certificate.public_bytes(Encoding.PEM)
 
@@ -106,6 +99,7 @@ class Authority:
         server: bool = True,
         client: bool = True,
         authority: bool = False,
+        crl_sign: bool = False,
         names_der: bytes = b"",
     ) -> Credential:
         """
@@ -121,6 +115,7 @@ class Authority:
         @param server: fit to be a server's.
         @param client: fit to be a client's.
         @param authority: an authority's, which may not be used as a workload's.
+        @param crl_sign: may sign revocation lists, which a workload's may not.
         @param names_der: the DER of the names instead of C{spiffe}, C{dns} and C{ips}, to
             make what cannot be parsed.
         """
@@ -130,20 +125,22 @@ class Authority:
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.DNSName(name) for name in dns]
         names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ips]
-        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+        subject = _name(common_name) if common_name else x509.Name([])
         usages = [ExtendedKeyUsageOID.SERVER_AUTH] * server
         usages += [ExtendedKeyUsageOID.CLIENT_AUTH] * client
-        end = now + validity
+        begin, end = now - age, now + validity
+        if begin >= end:
+            begin = end - DAY
         builder = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name(subject))
+            .subject_name(subject)
             .issuer_name(self.certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(min(now - age, end - DAY))
+            .not_valid_before(begin)
             .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(_keyUsage(authority), critical=True)
+            .add_extension(_keyUsage(authority, crl_sign or authority), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -153,22 +150,22 @@ class Authority:
         if names:
             # RFC 5280, section 4.1.2.6: critical when it is all there is of a name.
             builder = builder.add_extension(
-                x509.SubjectAlternativeName(names), critical=not subject
+                x509.SubjectAlternativeName(names), critical=not common_name
             )
         if names_der:
             builder = builder.add_extension(
                 x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names_der),
-                critical=not subject,
+                critical=not common_name,
             )
         certificate = builder.sign(self._key, hashes.SHA256())
         return Credential(
-            certificate.public_bytes(Encoding.PEM),
+            certificate.public_bytes(Encoding.PEM) + self.chain,
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
 
     def write(self, directory: str | os.PathLike[str], name: str) -> Path:
         """
-        Write C{name.crt}, the root's certificate; its key stays in memory.
+        Write C{name.crt}, its own certificate; its key stays in memory.
         """
         return _write(Path(directory) / f"{name}.crt", self.cert_pem, 0o644)
 
@@ -179,14 +176,45 @@ def _newKey(rsa_key: bool) -> _Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def _keyUsage(authority: bool) -> x509.KeyUsage:
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _authority(
+    trust_domain: str, subject: x509.Name, issuer: x509.Name, key: _Key, validity: timedelta
+) -> x509.CertificateBuilder:
+    """
+    A signing certificate as X509-SVID, section 3.2, has it: its SPIFFE ID has no path.
+    """
+    now = datetime.now(timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(now, now + validity) - DAY)
+        .not_valid_after(now + validity)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_keyUsage(authority=True, crl_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
+            ),
+            critical=False,
+        )
+    )
+
+
+def _keyUsage(authority: bool, crl_sign: bool) -> x509.KeyUsage:
     """
     X509-SVID, section 4.3: a leaf signs handshakes, an authority certificates.
     """
     return x509.KeyUsage(
         digital_signature=not authority,
         key_cert_sign=authority,
-        crl_sign=authority,
+        crl_sign=crl_sign,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
