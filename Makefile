@@ -65,7 +65,7 @@ $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	  { echo 'mxproxy needs Python 3.10 to 3.13: make PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	  { echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml

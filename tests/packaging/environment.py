@@ -119,6 +119,7 @@ class Environment:
             [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"]
             + ["--no-deps", "--no-index", "--no-build-isolation", *arguments],
             self.directory,
+            quiet=False,
         )
 
     def run(self, script: str, *arguments: str, cwd: Path) -> str:

@@ -28,6 +28,7 @@ def buildWheel(source: Path, destination: Path) -> Path:
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
         + ["--no-build-isolation", "--wheel-dir", str(destination), str(source)],
         destination.parent,
+        quiet=False,
     )
     (wheel,) = destination.glob("*.whl")
     return wheel
