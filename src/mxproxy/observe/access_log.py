@@ -1,0 +1,220 @@
+"""
+The access log: two lines of JSON for each connection, C{connected} when its peers are known
+and C{closed} at its end.
+
+The keys and their order are a contract with whoever reads them.  What is not known is null:
+an empty text of a peer's too.  How lines get into the file is L{mxproxy.observe.writer}.
+
+Names, labels, server names and the like are what a peer says of itself.  They are bounded,
+and escaped to ASCII, so that a line is one line and harmless on a terminal, whatever a peer
+sends.  A text that was cut ends in an ellipsis.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from ..connection import Connection, Peer
+from ..interfaces import IConnectionObserver
+from ..wire.metadata import Metadata
+from .reopen import ReopenSignal
+from .writer import Writer
+
+#: The longest text of a peer's that is written, in characters.  DNS names, Kubernetes' names
+#: and ALPN's names end at 253 to 255; a sidecar's node id holds two of them.
+TEXT_LIMIT = 512
+
+#: The same for a principal: a SPIFFE ID has at most 2048 bytes (SPIFFE-ID, section 2.3).
+PRINCIPAL_LIMIT = 2048
+
+#: Seconds that the last lines may take when the proxy stops.
+STOP_TIMEOUT = 5.0
+
+_ELLIPSIS = "…"
+
+
+@implementer(IConnectionObserver)
+class AccessLog:
+    """
+    Makes the lines.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        writer: Writer | None = None,
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param path: a file's, or L{mxproxy.observe.writer.STDOUT}.
+        @param wallClock: seconds since the epoch.
+        """
+        self._wallClock = wallClock
+        self._writer = writer or Writer(path, self._describeLoss)
+        self._reactor: Any = None
+        self._signal: ReopenSignal | None = None
+
+    # -- IConnectionObserver
+
+    def opened(self, connection: Connection) -> None:
+        """Nothing to write yet."""
+
+    def identified(self, connection: Connection, peer: Peer) -> None:
+        """Nothing to write yet."""
+
+    def connected(self, connection: Connection) -> None:
+        """See L{IConnectionObserver.connected}."""
+        self._write("connected", connection)
+
+    def closed(self, connection: Connection) -> None:
+        """See L{IConnectionObserver.closed}."""
+        self._write("closed", connection)
+
+    def _write(self, event: str, connection: Connection) -> None:
+        self._writer.write(_line(describe(event, connection, self._wallClock())))
+
+    def _describeLoss(self, lines: int) -> bytes:
+        return _line({"event": "dropped", "time": _time(self._wallClock()), "lines": lines})
+
+    # -- running
+
+    def start(self, reactor: Any) -> None:
+        """
+        Open the file, begin to write, and reopen it on SIGUSR1.
+
+        @raise OSError: it cannot be opened.
+        """
+        self._writer.start()
+        self._reactor = reactor
+        self._signal = ReopenSignal(self._writer.reopen, reactor)
+        self._signal.install()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Write out what waits and close the file.
+
+        @return: fires when that is done, or has taken L{STOP_TIMEOUT}.
+        """
+        if self._signal is None:
+            return succeed(None)
+        self._signal.remove()
+        self._signal = None
+        stopped: Deferred[None] = Deferred()
+        timer = self._reactor.callLater(STOP_TIMEOUT, self._stopTimedOut, stopped)
+
+        def done() -> None:
+            if timer.active():
+                timer.cancel()
+                stopped.callback(None)
+
+        self._writer.stop(lambda: self._reactor.callFromThread(done))
+        return stopped
+
+    def _stopTimedOut(self, stopped: Deferred[None]) -> None:
+        self.log.error(
+            "access log {path}: not written out within {timeout:g} s, the last lines are lost",
+            path=self._writer.path,
+            timeout=STOP_TIMEOUT,
+        )
+        stopped.callback(None)
+
+
+def describe(event: str, connection: Connection, now: float) -> dict[str, object]:
+    """
+    A line's contents.
+
+    @param now: seconds since the epoch.
+    """
+    return {
+        "event": event,
+        "time": _time(now),
+        "connection": connection.id,
+        "listener": connection.listener,
+        "filter_chain": connection.filter_chain or None,
+        "downstream": _describePeer(connection.downstream),
+        "upstream": _describePeer(connection.upstream),
+        "duration_ms": round(connection.duration * 1000),
+        "trail": list(connection.trail),
+        "close_reason": _text(connection.close_reason),
+    }
+
+
+def _describePeer(peer: Peer) -> dict[str, object]:
+    return {
+        "address": formatAddress(peer.address),
+        "local_address": formatAddress(peer.local_address),
+        "tls_version": peer.tls_version,
+        "server_name": _text(peer.server_name),
+        "alpn": _text(peer.alpn),
+        "principal": _text(peer.principals[0], PRINCIPAL_LIMIT) if peer.principals else None,
+        "peer_state": peer.peer_state.value,
+        "peer": _describeMetadata(peer.metadata) if isinstance(peer.metadata, Metadata) else None,
+        "bytes_received": peer.bytes_received,
+        "bytes_sent": peer.bytes_sent,
+    }
+
+
+def _describeMetadata(metadata: Metadata) -> dict[str, object]:
+    return {
+        "name": _text(metadata.name),
+        "namespace": _text(metadata.namespace),
+        "workload": _text(metadata.workload),
+        "type": _text(metadata.type),
+        "cluster": _text(metadata.cluster),
+        "service": _text(metadata.service),
+        "revision": _text(metadata.revision),
+        "app": _text(metadata.app),
+        "version": _text(metadata.version),
+        # How many there can be, and their names, is our own configuration's choice.
+        "labels": {name: _text(value) for name, value in metadata.labels.items()},
+        "id": _text(metadata.id),
+    }
+
+
+def formatAddress(address: IAddress | None) -> str | None:
+    """
+    C{"ip:port"}, C{"[ip]:port"}, C{"unix:/path"} (C{"unix:@name"} in the abstract namespace,
+    C{"unix:"} for a socket without a name), or C{None}.
+    """
+    if address is None:
+        return None
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress):
+        name = os.fsdecode(address.name or b"")
+        return f"unix:@{name[1:]}" if name.startswith("\0") else f"unix:{name}"
+    return _text(str(address))
+
+
+def _text(text: str | None, limit: int = TEXT_LIMIT) -> str | None:
+    if not text:
+        return None
+    return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _line(contents: dict[str, object]) -> bytes:
+    # Escaped to ASCII by json itself: no line separators, no control characters, no
+    # surrogates that could not be encoded.
+    return json.dumps(contents).encode("ascii") + b"\n"

@@ -1,0 +1,298 @@
+"""
+Writes lines to a file from a thread of its own, so that a slow disk, a full pipe or a file
+server that is away never stops the reactor.
+
+Whoever writes a line only appends it to a queue in memory.  The queue is bounded: what does
+not fit is dropped and counted, and so is what the file does not take; a line at the place of
+the gap says how many are missing.  Lines are written whole, in order: one that the file took
+half of is finished before the next.  What a line says is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import threading
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+#: What stands for standard output in place of a path.
+STDOUT = "-"
+
+# Some ten thousand access log lines.  Envoy's file logger has no bound at all, it only
+# begins to write when 64 KiB have come together (access_log flush_log_size); its operators
+# know of it as memory that grows while a disk hangs.
+QUEUE_BYTES = 8 * 1024 * 1024
+
+# One write(2) for many lines; a pipe takes no more than this at once on Linux (pipe(7)).
+BLOCK_BYTES = 64 * 1024
+
+# As Envoy creates its log files.
+_FILE_MODE = 0o644
+
+_STANDARD_OUTPUT = 1
+
+
+def openLog(path: str) -> int:
+    """
+    Open a file for appending, and make it if it does not exist.
+
+    Standard output is file descriptor 1, not C{sys.stdout}: twistd puts its own log in the
+    place of that one.
+
+    @return: a file descriptor, the caller's to close.
+    @raise OSError: it cannot be opened.
+    """
+    if path == STDOUT:
+        return os.dup(_STANDARD_OUTPUT)
+    if _isFIFO(path):
+        # For reading too: that never waits for a reader, and there is no broken pipe while
+        # one reader goes and the next comes.
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+
+
+def checkWritable(path: str) -> None:
+    """
+    See whether a file could be opened for appending; make and change nothing.
+
+    @raise OSError: it could not.
+    """
+    if not os.path.exists(path):
+        directory = os.path.dirname(path) or os.curdir
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            raise _error(errno.ENOTDIR, directory)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise _error(errno.EACCES, directory)
+    elif not _isFIFO(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+    elif not os.access(path, os.R_OK | os.W_OK):
+        raise _error(errno.EACCES, path)
+
+
+def _isFIFO(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+class Writer:
+    """
+    A file, a queue of lines for it, and the thread between them.
+
+    @ivar path: the file, or L{STDOUT}.
+    @ivar dropped: how many lines have been lost so far.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        describeLoss: Callable[[int], bytes],
+        *,
+        limit: int = QUEUE_BYTES,
+        open: Callable[[str], int] = openLog,
+    ) -> None:
+        """
+        @param describeLoss: makes the line, newline included, that says how many are missing.
+        @param limit: how many bytes may wait, those that are just being written among them.
+        @param open: opens C{path} and returns a file descriptor, as L{openLog}.
+        """
+        self.path = path
+        self.dropped = 0
+        self._describeLoss = describeLoss
+        self._limit = limit
+        self._open = open
+        # Guards what follows, and is only ever held for a few instructions.
+        self._changed = threading.Condition()
+        self._queue: list[bytes | None] = []  # None: reopen the file at this place.
+        self._size = 0
+        self._missing = 0
+        self._stopping = False
+        # The thread's own.
+        self._file = -1
+        self._rest = b""
+        self._failing = False
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Writer {self.path} {self._size} bytes waiting, {self.dropped} lines dropped>"
+
+    def start(self) -> None:
+        """
+        Open the file and begin to write.
+
+        @raise OSError: it cannot be opened; nothing was started.
+        """
+        self._file = self._open(self.path)
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """
+        Have a line written; never waits and never raises.
+
+        @param line: with its newline.
+        """
+        with self._changed:
+            if self._stopping or self._size + len(line) > self._limit:
+                self._lose(1)
+                return
+            self._tellLoss()
+            self._append(line)
+
+    def reopen(self) -> None:
+        """
+        Close the file and open its path again, because the file was renamed: lines written
+        so far go to the old one, later ones to the new one.  If it cannot be opened, the old
+        one is kept.
+
+        Takes a lock, so not for a signal handler: that may run in the midst of L{write}.
+        """
+        with self._changed:
+            self._queue.append(None)
+            self._changed.notify()
+
+    def stop(self, stopped: Callable[[], None] = lambda: None) -> None:
+        """
+        Write out what waits, close the file and end the thread.  Does not wait for that.
+
+        @param stopped: called in the thread at its end.
+        """
+        with self._changed:
+            self._tellLoss()
+            self._stopped = stopped
+            self._stopping = True
+            self._changed.notify()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """
+        Wait for the thread's end after L{stop}.
+
+        @return: whether it has ended.
+        """
+        assert self._thread is not None, "not started"
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # -- with the lock held
+
+    def _append(self, line: bytes) -> None:
+        self._queue.append(line)
+        self._size += len(line)
+        self._changed.notify()
+
+    def _lose(self, lines: int) -> None:
+        self.dropped += lines
+        self._missing += lines
+
+    def _tellLoss(self) -> None:
+        # May pass the limit by one line, which saves it from being lost itself.
+        if self._missing:
+            missing, self._missing = self._missing, 0
+            self._append(self._describeLoss(missing))
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        while queue := self._take():
+            lines: list[bytes] = []
+            size = 0
+            for item in queue:
+                if item is None or size + len(item) > BLOCK_BYTES:
+                    self._put(lines, size)
+                    lines, size = [], 0
+                if item is None:
+                    self._reopen()
+                else:
+                    lines.append(item)
+                    size += len(item)
+            self._put(lines, size)
+        os.close(self._file)
+        self._stopped()
+
+    def _take(self) -> list[bytes | None]:
+        """
+        Wait for something to do; nothing means that this is the end.
+        """
+        with self._changed:
+            while not self._queue and not self._stopping:
+                self._changed.wait()
+            queue, self._queue = self._queue, []
+            return queue
+
+    def _put(self, lines: list[bytes], size: int) -> None:
+        if not lines:
+            return
+        block = self._rest + b"".join(lines)
+        written = 0
+        try:
+            while written < len(block):
+                written += self._writeSome(memoryview(block)[written:])
+        except OSError as error:
+            self._failed(block, written, error)
+        else:
+            self._rest = b""
+            if self._failing:
+                self._failing = False
+                self.log.info("access log {path}: is written again", path=self.path)
+        with self._changed:
+            self._size -= size
+
+    def _writeSome(self, data: memoryview) -> int:
+        try:
+            return os.write(self._file, data)
+        except BlockingIOError:
+            # Standard output may be shared with a program that has made it non-blocking;
+            # this is the thread that may wait.
+            poll = select.poll()
+            poll.register(self._file, select.POLLOUT)
+            poll.poll()
+            return 0
+
+    def _failed(self, block: bytes, written: int, error: OSError) -> None:
+        """
+        Give the block up, apart from the rest of a line whose beginning is in the file.
+        """
+        end = written
+        if block[:written].endswith(b"\n") or (written == 0 and not self._rest):
+            self._rest = b""
+        else:
+            end = block.index(b"\n", written) + 1
+            self._rest = block[written:end]
+        with self._changed:
+            self._lose(block.count(b"\n", end))
+        if not self._failing:
+            self._failing = True
+            self.log.error(
+                "access log {path}: cannot write: {reason}; lines are lost until it can be written",
+                path=self.path,
+                reason=error.strerror,
+            )
+
+    def _reopen(self) -> None:
+        try:
+            file = self._open(self.path)
+        except OSError as error:
+            self.log.error(
+                "access log {path}: cannot reopen: {reason}; the old file is written on",
+                path=self.path,
+                reason=error.strerror,
+            )
+            return
+        os.close(self._file)
+        self._file = file
+        if self._rest:
+            # Its beginning is in the file that is gone.
+            self._rest = b""
+            with self._changed:
+                self._lose(1)
