@@ -1,0 +1,577 @@
+"""
+The command line of C{twistd mxproxy}: its options, its help, and how it refuses.
+
+All options are in one table, L{GROUPS}; the parser, the help and the checks are made of it.
+What they mean together is L{mxproxy.config.sidecar}.  Everything that can be known without
+a reactor is checked while the command line is parsed: a mistake is answered by one line on
+standard error and the exit status 2 (the command line) or 1 (a file that it names), before
+twistd has started anything.  Twisted's own answer to a UsageError would be the whole help on
+standard output with the message below it.
+"""
+
+from __future__ import annotations
+
+import getopt
+import math
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from twisted.copyright import version as twistedVersion
+from twisted.python import usage
+
+from .. import __version__
+from ..observe.writer import STDOUT, checkWritable
+from ..plugins import UnknownFilter, findFilter
+from ..tls.identity import AcceptedURI, parseAccepted
+from ..wire.metadata import Node
+from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
+from .errors import ConfigurationError, oneLine
+from .nodemetadata import readNodeMetadata
+from .plan import METADATA_EXCHANGE, FilterSpec, Plan
+from .sidecar import (
+    DISABLE,
+    INBOUND,
+    MUTUAL,
+    OUTBOUND,
+    PERMISSIVE,
+    SIMPLE,
+    STRICT,
+    Sidecar,
+    makePlan,
+)
+
+#: Exit statuses: of a file that cannot be used, and of a command line that cannot.
+EXIT_FILE = 1
+EXIT_USAGE = 2
+
+# An ALPN name's length is one byte on the wire (RFC 7301, section 3.1).
+_ALPN_LIMIT = 255
+
+# The prefix's length field has four bytes.
+_PREFIX_LIMIT = 2**32 - 1
+
+
+# -- from text to value: each raises a ValueError that says what would be right
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError("that is no number of seconds above 0")
+    return value
+
+
+def _bytes(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= _PREFIX_LIMIT:
+        raise ValueError(f"that is no whole number of bytes from 1 to {_PREFIX_LIMIT}")
+    return value
+
+
+def _oneOf(*choices: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it has to be {' or '.join(choices)}")
+        return text
+
+    return check
+
+
+def _alpn(text: str) -> str:
+    if len(text.encode("utf-8", "surrogateescape")) > _ALPN_LIMIT:
+        raise ValueError(f"an ALPN name has at most {_ALPN_LIMIT} bytes")
+    return text
+
+
+def _label(text: str) -> str:
+    if "," in text:
+        raise ValueError("a label's name has no comma; give the option once for each label")
+    return text
+
+
+def _serverEndpoint(text: str) -> str:
+    checkServerEndpoint(text)
+    return text
+
+
+def _clientEndpoint(text: str) -> str:
+    checkClientEndpoint(text)
+    return text
+
+
+def _identity(text: str) -> str:
+    parseAccepted(text)
+    return text
+
+
+def _serverName(text: str) -> str:
+    if isinstance(parseAccepted(text), AcceptedURI):
+        raise ValueError("it has to be a DNS name or an IP address; give a URI to --upstream-san")
+    return text
+
+
+def _filter(text: str) -> FilterSpec:
+    spec = parseFilter(text)
+    try:
+        findFilter(spec.name).configure(spec.options)
+    except UnknownFilter as error:
+        raise ValueError(str(error)) from error
+    return spec
+
+
+def _file(text: str) -> str:
+    # twistd changes the directory (--rundir) before anything is opened again.
+    return os.path.abspath(text)
+
+
+def _logFile(text: str) -> str:
+    return text if text == STDOUT else _file(text)
+
+
+# -- the table
+
+
+@dataclass(frozen=True)
+class Option:
+    """
+    One option of the command line.
+
+    @ivar value: what stands for its value in the help.
+    @ivar default: in the form in which it is typed; C{None} when there is none, or none
+        that is always the same.
+    @ivar check: makes the value of the text, or raises a ValueError that says why not.
+    @ivar repeatable: it may be given several times, and is a list.
+    """
+
+    name: str
+    value: str
+    doc: str
+    check: Callable[[str], object] = str
+    default: str | None = None
+    repeatable: bool = False
+
+
+GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
+    (
+        "The sidecar",
+        (
+            Option(
+                "mode",
+                f"{INBOUND}|{OUTBOUND}",
+                "inbound: stands before an application and takes mutual TLS and the metadata "
+                "exchange from outside. outbound: the mirror, for what an application calls.",
+                _oneOf(INBOUND, OUTBOUND),
+            ),
+            Option(
+                "listen",
+                "ENDPOINT",
+                "Where to listen, a Twisted server endpoint: "
+                "tcp:15006:interface=127.0.0.1, unix:PATH, systemd:...",
+                _serverEndpoint,
+            ),
+            Option(
+                "upstream",
+                "ENDPOINT",
+                "Where to connect to, a Twisted client endpoint: tcp:127.0.0.1:5432, "
+                "unix:PATH. Several are taken in turn.",
+                _clientEndpoint,
+                repeatable=True,
+            ),
+            Option(
+                "connect-timeout",
+                "SECONDS",
+                "For the connection to one upstream.",
+                _seconds,
+                "10",
+            ),
+            Option(
+                "filter",
+                "NAME[:key=value:...]",
+                "A network filter, in this order, between the exchange and the upstream. "
+                "A colon in a value is written \\:.",
+                _filter,
+                repeatable=True,
+            ),
+        ),
+    ),
+    (
+        "TLS",
+        (
+            Option(
+                "downstream-tls",
+                f"{DISABLE}|{PERMISSIVE}|{STRICT}",
+                "What clients have to speak: strict is mutual TLS, permissive is that or "
+                "plaintext. Inbound: strict; outbound: disable.",
+                _oneOf(DISABLE, PERMISSIVE, STRICT),
+            ),
+            Option(
+                "upstream-tls",
+                f"{DISABLE}|{SIMPLE}|{MUTUAL}",
+                "What to speak to the upstream: simple shows no certificate and exchanges "
+                "nothing. Inbound: disable; outbound: mutual.",
+                _oneOf(DISABLE, SIMPLE, MUTUAL),
+            ),
+            Option("tls-cert", "FILE", "The own certificate and its chain, PEM.", _file),
+            Option("tls-key", "FILE", "The certificate's key, PEM.", _file),
+            Option("tls-ca", "FILE", "The CAs trusted to sign a peer's certificate, PEM.", _file),
+            Option("upstream-sni", "NAME", "The server name to ask the upstream for.", _serverName),
+            Option(
+                "upstream-san",
+                "ID",
+                "An identity to accept of the upstream: spiffe://..., a DNS name or an IP "
+                "address. Several: any of them; none: whoever a trusted CA has signed.",
+                _identity,
+                repeatable=True,
+            ),
+            Option("tls-handshake-timeout", "SECONDS", "For a TLS handshake.", _seconds, "10"),
+            Option(
+                "inspection-timeout",
+                "SECONDS",
+                "With permissive: a client that is silent for so long speaks plaintext.",
+                _seconds,
+                "1",
+            ),
+        ),
+    ),
+    (
+        "The metadata exchange",
+        (
+            Option("node-id", "ID", "Who we are: the node's id.", default=""),
+            Option(
+                "node-metadata",
+                "FILE",
+                "Who we are: NAME, NAMESPACE, WORKLOAD_NAME, LABELS, ... as JSON or YAML.",
+                _file,
+            ),
+            Option(
+                "mx-alpn",
+                "NAME",
+                "The ALPN protocol that stands for the exchange.",
+                _alpn,
+                "istio-peer-exchange",
+            ),
+            Option(
+                "mx-timeout",
+                "SECONDS",
+                "For how long a connection waits for its peer's metadata.",
+                _seconds,
+                "5",
+            ),
+            Option("mx-max-size", "BYTES", "The longest metadata accepted.", _bytes, "65536"),
+            Option(
+                "mx-server-opening",
+                "reply|eager",
+                "When the accepting side sends its own: after the client's, or at once (for "
+                "Istio's own sidecars in front of MySQL, SMTP, SSH).",
+                _oneOf("reply", "eager"),
+                "reply",
+            ),
+            Option(
+                "mx-hold",
+                "both|read",
+                "What waits for the peer's metadata: both directions, or reading only, which "
+                "saves a round trip.",
+                _oneOf("both", "read"),
+                "both",
+            ),
+            Option(
+                "mx-additional-label",
+                "NAME",
+                "A label to exchange beside the usual ones.",
+                _label,
+                repeatable=True,
+            ),
+        ),
+    ),
+    (
+        "The rest",
+        (
+            Option(
+                "access-log",
+                "FILE|-",
+                "Write a line of JSON for each connection made and ended; - is standard "
+                "output. SIGUSR1 reopens the file.",
+                _logFile,
+            ),
+            Option(
+                "config",
+                "FILE",
+                "An Envoy bootstrap, instead of all options but --access-log. Not available "
+                "in this version.",
+                _file,
+            ),
+        ),
+    ),
+)
+
+_OPTIONS = tuple(option for _, options in GROUPS for option in options)
+
+_EXAMPLES = r"""
+A pair, to try on one machine:
+
+  twistd -n --pidfile= mxproxy --mode inbound \
+      --listen tcp:15006 --upstream tcp:127.0.0.1:5432 \
+      --tls-cert db.crt --tls-key db.key --tls-ca ca.crt \
+      --node-metadata db.json --access-log -
+  twistd -n --pidfile= mxproxy --mode outbound \
+      --listen tcp:15001:interface=127.0.0.1 --upstream tcp:127.0.0.1:15006 \
+      --upstream-san spiffe://cluster.local/ns/shop/sa/db \
+      --tls-cert web.crt --tls-key web.key --tls-ca ca.crt \
+      --node-metadata web.json --access-log -
+  psql -h 127.0.0.1 -p 15001
+"""
+
+_MODE_TLS = {
+    INBOUND: {"downstream-tls": STRICT, "upstream-tls": DISABLE},
+    OUTBOUND: {"downstream-tls": DISABLE, "upstream-tls": MUTUAL},
+}
+
+_HELP_MARGIN = 26
+
+
+class Options(usage.Options):
+    """
+    The options of C{twistd mxproxy}.
+
+    As a mapping it holds each option's value by its name: checked, with its default if it
+    was not given; lists for those that may be given several times.
+
+    @ivar plan: what the options come to.
+    """
+
+    synopsis = "[options]"
+    optParameters = [[option.name, None, option.default, option.doc] for option in _OPTIONS]
+
+    plan: Plan
+    _arguments: Sequence[str] = ()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse the command line and make the plan of it.
+
+        @raise SystemExit: it cannot be used; why is on standard error.
+        """
+        self._arguments = sys.argv[1:] if options is None else options
+        try:
+            super().parseOptions(self._arguments)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            refuse(f"{error} (try --help)", EXIT_USAGE)
+        except ConfigurationError as error:
+            refuse(str(error), EXIT_FILE)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        There are no arguments beside the options.
+        """
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} belongs to no option")
+
+    def postOptions(self) -> None:
+        """
+        Check each value, then all of them together.
+        """
+        given = self._readGiven()
+        if "config" in given:
+            others = given.keys() - {"config", "access-log"}
+            if others:
+                raise usage.UsageError(
+                    f"--{min(others)} beside --config: the file says it all, --access-log aside"
+                )
+        for option in _OPTIONS:
+            self._check(option, given.get(option.name, ()))
+        self._checkAccessLog(self["access-log"])
+        if "config" in given:
+            self.plan = self._planOfFile(self["config"])
+        else:
+            self.plan = self._planOfOptions()
+
+    def _readGiven(self) -> dict[str, list[str]]:
+        """
+        What was typed, by option.  Twisted keeps neither an option's earlier values nor
+        whether it was given at all.
+        """
+        typed, _ = getopt.getopt(list(self._arguments), self.shortOpt, self.longOpt)
+        given: dict[str, list[str]] = {}
+        for name, text in typed:
+            given.setdefault(name.removeprefix("--"), []).append(text)
+        return given
+
+    def _check(self, option: Option, texts: Sequence[str]) -> None:
+        if len(texts) > 1 and not option.repeatable:
+            raise usage.UsageError(f"--{option.name} is given {len(texts)} times: say it once")
+        values = [_value(option, text) for text in texts]
+        if option.repeatable:
+            self[option.name] = values
+        elif values:
+            self[option.name] = values[0]
+        elif option.default is not None:
+            self[option.name] = option.check(option.default)
+
+    def _checkAccessLog(self, path: str | None) -> None:
+        if path == STDOUT:
+            parent: Mapping[str, Any] = self.parent or {}
+            if "nodaemon" in parent and not (parent["nodaemon"] or parent["debug"]):
+                raise usage.UsageError(
+                    "--access-log -: a daemon has no standard output; name a file, or run "
+                    "twistd with --nodaemon"
+                )
+        elif path is not None:
+            try:
+                checkWritable(path)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"--access-log {path!r}: cannot write there: {error.strerror}"
+                ) from error
+
+    def _planOfFile(self, path: str) -> Plan:
+        """
+        The one place where a bootstrap's translation (C{config/bootstrap.py}) comes in.
+        """
+        raise usage.UsageError("--config is not available in this version: use the options")
+
+    def _planOfOptions(self) -> Plan:
+        for name, choices in (
+            ("mode", f"say --mode {INBOUND} or --mode {OUTBOUND}"),
+            ("listen", "say where to listen, as in --listen tcp:15006"),
+            ("upstream", "say where to connect to, as in --upstream tcp:127.0.0.1:5432"),
+        ):
+            if not self[name]:
+                raise usage.UsageError(f"--{name} is missing: {choices}")
+        for name, default in _MODE_TLS[self["mode"]].items():
+            if self[name] is None:
+                self[name] = default
+        return makePlan(
+            Sidecar(
+                mode=self["mode"],
+                listen=self["listen"],
+                upstream=tuple(self["upstream"]),
+                downstream_tls=self["downstream-tls"],
+                upstream_tls=self["upstream-tls"],
+                node=self._node(),
+                exchange=self._exchange(),
+                filters=tuple(self["filter"]),
+                tls_cert=self["tls-cert"],
+                tls_key=self["tls-key"],
+                tls_ca=self["tls-ca"],
+                upstream_sni=self["upstream-sni"],
+                upstream_san=tuple(self["upstream-san"]),
+                connect_timeout=self["connect-timeout"],
+                tls_handshake_timeout=self["tls-handshake-timeout"],
+                inspection_timeout=self["inspection-timeout"],
+                access_log=self["access-log"] or "",
+            )
+        )
+
+    def _node(self) -> Node:
+        path = self["node-metadata"]
+        node = Node(id=self["node-id"], metadata={} if path is None else readNodeMetadata(path))
+        try:
+            node.prefix(self["mx-additional-label"])
+        except ValueError as error:
+            raise ConfigurationError(f"--node-id or {path!r}: {error}") from error
+        return node
+
+    def _exchange(self) -> FilterSpec:
+        return FilterSpec(
+            METADATA_EXCHANGE,
+            {
+                "protocol": self["mx-alpn"],
+                "timeout": f"{self['mx-timeout']:g}",
+                "max_size": str(self["mx-max-size"]),
+                "opening": self["mx-server-opening"],
+                "hold": self["mx-hold"],
+                "additional_labels": ",".join(self["mx-additional-label"]),
+            },
+            where="--mx-...",
+        )
+
+    # -- help
+
+    def opt_version(self) -> NoReturn:
+        """
+        Show the version and exit.
+        """
+        sys.stdout.write(f"mxproxy {__version__} (Twisted {twistedVersion})\n")
+        raise SystemExit(0)
+
+    def opt_help(self) -> NoReturn:
+        """
+        Show this help and exit.
+        """
+        sys.stdout.write(str(self))
+        raise SystemExit(0)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """
+        The options by group, and an example.
+        """
+        columns = width or int(os.environ.get("COLUMNS", "80"))
+        lines = [
+            "",
+            *textwrap.wrap(
+                "A sidecar: carries an application's TCP connections over mutual TLS, and "
+                "exchanges workload metadata with the sidecar on the other side before the "
+                "first byte of the application.",
+                columns,
+            ),
+        ]
+        for title, options in GROUPS:
+            lines += ["", f"{title}:"]
+            for option in options:
+                lines += _helpOf(f"--{option.name} {option.value}", _describe(option), columns)
+        lines += _helpOf("--version", "Show the version and exit.", columns)
+        lines += _helpOf("--help", "Show this help and exit.", columns)
+        return "\n".join(lines) + "\n" + _EXAMPLES
+
+
+def _value(option: Option, text: str) -> Any:
+    name = f"--{option.name}"
+    if not text:
+        raise usage.UsageError(f"{name} is empty")
+    try:
+        return option.check(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name} {error}") from error
+    except ValueError as error:
+        raise usage.UsageError(f"{name} {text!r}: {error}") from error
+
+
+def _describe(option: Option) -> str:
+    repeatable = " Repeatable." if option.repeatable else ""
+    default = f" Default: {option.default}." if option.default else ""
+    return f"{option.doc}{repeatable}{default}"
+
+
+def _helpOf(head: str, doc: str, columns: int) -> list[str]:
+    indent = " " * _HELP_MARGIN
+    lines = textwrap.wrap(
+        doc,
+        columns,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    head = f"  {head}"
+    if len(head) + 2 <= _HELP_MARGIN:
+        lines[0] = head.ljust(_HELP_MARGIN) + lines[0][_HELP_MARGIN:]
+        return lines
+    return [head, *lines]
+
+
+def refuse(why: str, status: int) -> NoReturn:
+    """
+    Say why in one line on standard error, and exit.
+    """
+    sys.stderr.write(f"twistd mxproxy: {oneLine(why)}\n")
+    raise SystemExit(status)

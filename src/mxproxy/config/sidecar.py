@@ -1,0 +1,229 @@
+"""
+From the command line's values to the plan: one listener, one cluster, a sidecar's half.
+
+Names, as logs show them: the listener is called like the mode (C{inbound}, C{outbound}), a
+filter chain like what it carries (C{tls}, C{raw_buffer}), the cluster C{upstream}.
+
+Where the exchange is: on the downstream side unless its TLS is disabled, and on the
+upstream side when its TLS is mutual.  The plaintext chain of a permissive listener has it
+too, so that such a connection is logged as C{alpn_mismatch}, not as C{disabled}: the
+listener does exchange, this client does not.
+
+What the values are and how they are written is L{mxproxy.config.options}; here they are
+already checked one by one, and what is refused is their combination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from twisted.python.usage import UsageError
+
+from ..tls.context import ClientContext, ServerContext
+from ..tls.settings import PEM, ClientTLS, ServerTLS, TLSConfigurationError
+from ..wire.metadata import Node
+from .errors import ConfigurationError
+from .plan import (
+    METADATA_EXCHANGE,
+    RAW_BUFFER,
+    TLS,
+    ClusterPlan,
+    FilterChainPlan,
+    FilterSpec,
+    ListenerPlan,
+    Plan,
+)
+
+INBOUND = "inbound"
+OUTBOUND = "outbound"
+
+DISABLE = "disable"
+PERMISSIVE = "permissive"
+STRICT = "strict"
+SIMPLE = "simple"
+MUTUAL = "mutual"
+
+#: The name of the only cluster.
+UPSTREAM = "upstream"
+
+#: What follows the exchange's own protocol in the ALPN of a sidecar (WIRE.md, section 1).
+#: The chain's filters put theirs in front.
+SIDECAR_ALPN = ("istio",)
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """
+    What the command line says, all values checked one by one and all defaults filled in.
+
+    Attributes are called like the options; L{mxproxy.config.options} describes them.
+
+    @ivar exchange: the exchange's filter with the C{--mx-...} options.
+    """
+
+    mode: str
+    listen: str
+    upstream: tuple[str, ...]
+    downstream_tls: str
+    upstream_tls: str
+    node: Node
+    exchange: FilterSpec
+    filters: tuple[FilterSpec, ...]
+    tls_cert: str | None
+    tls_key: str | None
+    tls_ca: str | None
+    upstream_sni: str | None
+    upstream_san: tuple[str, ...]
+    connect_timeout: float
+    tls_handshake_timeout: float
+    inspection_timeout: float
+    access_log: str
+
+
+def makePlan(sidecar: Sidecar) -> Plan:
+    """
+    @raise UsageError: options that do not go together.
+    @raise ConfigurationError: a certificate, key or CA file that cannot be used.
+    """
+    _checkCombination(sidecar)
+    chains = _chains(sidecar)
+    cluster = ClusterPlan(
+        name=UPSTREAM,
+        endpoints=sidecar.upstream,
+        tls=_upstreamTLS(sidecar),
+        filters=(sidecar.exchange,) if sidecar.upstream_tls == MUTUAL else (),
+        connect_timeout=sidecar.connect_timeout,
+        tls_handshake_timeout=sidecar.tls_handshake_timeout,
+    )
+    for chain in chains:
+        if chain.tls is not None:
+            _tryTLS(ServerContext, chain.tls)
+    if cluster.tls is not None:
+        _tryTLS(ClientContext, cluster.tls)
+    listener = ListenerPlan(
+        name=sidecar.mode,
+        endpoint=sidecar.listen,
+        chains=chains,
+        inspection_timeout=sidecar.inspection_timeout,
+    )
+    return Plan(
+        node=sidecar.node,
+        listeners=(listener,),
+        clusters=(cluster,),
+        access_log=sidecar.access_log,
+    )
+
+
+def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:
+    encrypted = FilterChainPlan(
+        name=TLS,
+        cluster=UPSTREAM,
+        tls=_downstreamTLS(sidecar),
+        filters=(sidecar.exchange, *sidecar.filters),
+        tls_handshake_timeout=sidecar.tls_handshake_timeout,
+    )
+    plain = replace(encrypted, name=RAW_BUFFER, tls=None)
+    if sidecar.downstream_tls == STRICT:
+        # It matches whatever comes: TLS then says why it refuses what is not TLS, and no
+        # connection waits for an inspection.
+        return (encrypted,)
+    if sidecar.downstream_tls == PERMISSIVE:
+        return (
+            replace(encrypted, transport_protocol=TLS),
+            replace(plain, transport_protocol=RAW_BUFFER),
+        )
+    return (replace(plain, filters=sidecar.filters),)
+
+
+def _downstreamTLS(sidecar: Sidecar) -> ServerTLS:
+    return ServerTLS(
+        certificate=_pem(sidecar.tls_cert),
+        key=_pem(sidecar.tls_key),
+        authorities=_pem(sidecar.tls_ca),
+        alpn=SIDECAR_ALPN,
+    )
+
+
+def _upstreamTLS(sidecar: Sidecar) -> ClientTLS | None:
+    if sidecar.upstream_tls == DISABLE:
+        return None
+    # An external upstream (simple) gets neither our certificate nor an ALPN of the mesh.
+    simple = ClientTLS(
+        authorities=_pem(sidecar.tls_ca),
+        accepted=sidecar.upstream_san,
+        server_name=sidecar.upstream_sni,
+    )
+    if sidecar.upstream_tls == SIMPLE:
+        return simple
+    return replace(
+        simple,
+        certificate=_pem(sidecar.tls_cert),
+        key=_pem(sidecar.tls_key),
+        alpn=SIDECAR_ALPN,
+    )
+
+
+def _pem(path: str | None) -> PEM | None:
+    return None if path is None else PEM(path=path)
+
+
+def _tryTLS(
+    build: Callable[[ServerTLS], object] | Callable[[ClientTLS], object], tls: object
+) -> None:
+    """
+    Build a context only to see that it can be built.
+    """
+    try:
+        build(tls)  # type: ignore[arg-type]
+    except TLSConfigurationError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _checkCombination(sidecar: Sidecar) -> None:
+    """
+    Name the options that do not go together, before TLS says it in its own words.
+    """
+    files = {"--tls-cert": sidecar.tls_cert, "--tls-key": sidecar.tls_key}
+    given = [name for name, path in files.items() if path is not None]
+    if len(given) == 1:
+        (missing,) = set(files) - set(given)
+        raise UsageError(f"{given[0]} without {missing}: give both")
+    if sidecar.downstream_tls != DISABLE:
+        _need(sidecar, f"--downstream-tls {sidecar.downstream_tls}")
+    if sidecar.upstream_tls == MUTUAL:
+        _need(sidecar, "--upstream-tls mutual")
+    if sidecar.upstream_tls == SIMPLE and not (
+        sidecar.tls_ca or sidecar.upstream_sni or sidecar.upstream_san
+    ):
+        raise UsageError(
+            "--upstream-tls simple needs --upstream-sni, --upstream-san or --tls-ca: every "
+            "public web server would do"
+        )
+    if sidecar.upstream_tls == DISABLE:
+        named: Mapping[str, Sequence[str] | None] = {
+            "--upstream-sni": sidecar.upstream_sni,
+            "--upstream-san": sidecar.upstream_san,
+        }
+        for name, value in named.items():
+            if value:
+                raise UsageError(
+                    f"{name} without TLS to the upstream: add --upstream-tls mutual or simple"
+                )
+    for spec in sidecar.filters:
+        if spec.name == METADATA_EXCHANGE and sidecar.downstream_tls != DISABLE:
+            raise UsageError(f"{spec.where}: the exchange is in the chain already; use --mx-...")
+
+
+def _need(sidecar: Sidecar, what: str) -> None:
+    """
+    Mutual TLS needs all three files.
+    """
+    files = {
+        "--tls-cert": sidecar.tls_cert,
+        "--tls-key": sidecar.tls_key,
+        "--tls-ca": sidecar.tls_ca,
+    }
+    missing = [name for name, path in files.items() if path is None]
+    if missing:
+        raise UsageError(f"{what} needs {' and '.join(missing)}")

@@ -1,0 +1,25 @@
+"""
+What twistd calls: C{Options}, and C{makeService} to run what they say.
+"""
+
+from __future__ import annotations
+
+from twisted.application.service import IService
+
+from .config.options import EXIT_FILE, Options, refuse
+from .service import ProxyService
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> IService:
+    """
+    @param options: parsed; everything that can be checked without a reactor was checked.
+    @raise SystemExit: the rest of it cannot be used; why is on standard error.
+    """
+    from twisted.internet import reactor
+
+    try:
+        return ProxyService(options.plan, reactor)
+    except (ValueError, OSError) as error:
+        refuse(str(error), EXIT_FILE)
