@@ -1,0 +1,7 @@
+"""
+C{python -m mxproxy}: the C{mxproxy} command.
+"""
+
+from .cli import main
+
+raise SystemExit(main())
