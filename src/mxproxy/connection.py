@@ -56,6 +56,9 @@ class Peer:
     """
     One side of a connection.  Attributes are described in L{IPeer}.
 
+    @ivar open: whether it is connected.
+    @ivar transport: the lowest one, while it is open; to close the connection from
+        outside of its chain.
     @ivar close_reason: why this side ended, C{"token"} or C{"token: detail"}; the first
         one said is kept.  Empty while it is open.
     """
@@ -77,6 +80,7 @@ class Peer:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.open = False
+        self.transport: Any = None
         self.whenLost = whenLost
 
     @property
@@ -188,6 +192,7 @@ class Connection:
         L{IConnection}.
         """
         peer.open = True
+        peer.transport = transport
         peer.address = transport.getPeer()
         peer.local_address = transport.getHost()
         # The documented hook of zope.interface's adaptation.  An attribute of the object
@@ -230,6 +235,8 @@ class Connection:
         if not peer.open:
             return
         peer.open = False
+        transport, peer.transport = peer.transport, None
+        del transport.__conform__
         peer.closing(_describe(reason))
         if peer.whenLost is not None:
             whenLost, peer.whenLost = peer.whenLost, None

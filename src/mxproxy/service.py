@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -23,6 +23,7 @@ from .listener import ListenerFactory
 from .observe.access_log import AccessLog
 from .observe.counters import Counters
 from .observe.faults import FaultLog
+from .observe.live import LiveConnections
 from .tcp import TCPProxyFactory, UpstreamFactory
 from .upstream import Cluster
 
@@ -32,6 +33,7 @@ class ProxyService(Service):
     A plan, running.
 
     @ivar counters: what was counted, by Envoy's names.
+    @ivar connections: those that are open.
     @ivar ports: what listens, while running.
     """
 
@@ -44,10 +46,11 @@ class ProxyService(Service):
         """
         self.plan = plan
         self.counters = Counters()
+        self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._log = AccessLog(plan.access_log) if plan.access_log else None
-        self._observers: list[IConnectionObserver] = [FaultLog()]
+        self._observers: list[IConnectionObserver] = [self.connections, FaultLog()]
         if self._log is not None:
             self._observers.append(self._log)
         self._clusters = {cluster.name: self._cluster(cluster) for cluster in plan.clusters}
@@ -111,11 +114,16 @@ class ProxyService(Service):
         for port in self.ports:
             self.log.info("listening on {address}", address=port.getHost())
 
-    def stopService(self) -> Deferred[Any]:
-        """Listen no more; the log is written out."""
+    def stopService(self) -> Deferred[None]:
+        """Listen no more, end what is open, and write the log out."""
         Service.stopService(self)
-        stopping = DeferredList([maybeDeferred(port.stopListening) for port in self.ports])
-        self.ports = []
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ports, self.ports = self.ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
+        self.connections.abortAll("proxy: shutdown")
+        await self.connections.whenNone()
         if self._log is not None:
-            stopping.addCallback(lambda _: self._log and self._log.stop())
-        return stopping
+            await self._log.stop()

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -36,32 +36,46 @@ class ConnectFailed(Exception):
     """
 
 
-class _Dialer(Protocol):
+class _Dialed(Protocol):
     """
     The bottom of an upstream chain, for one call: says whose socket this is, and leaves.
     """
 
-    def __init__(self, attempt: _Attempt) -> None:
-        self.attempt = attempt
+    attempt: _Attempt | None
 
     def makeConnection(self, transport: Any) -> None:
         """The TCP connection is up."""
-        self.attempt.dialed(transport)
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        """Only when the chain took no connection."""
-        assert reason is not None
-        self.attempt.connection.lost(self.attempt.peer, reason)
+        attempt, self.attempt = self.attempt, None
+        assert attempt is not None
+        attempt.dialed(transport)
 
 
-class _Attempt(Factory):
+class _Dialing(Factory):
+    """
+    What an endpoint is given.
+
+    @ivar attempt: whose it is, until that has a socket.  Twisted's clients keep their
+        factory in a cycle with themselves; an attempt shall not be a part of that.
+    """
+
+    noisy = False
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self.attempt: _Attempt | None = attempt
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """See L{Factory.buildProtocol}."""
+        protocol = _Dialed()
+        protocol.attempt, self.attempt = self.attempt, None
+        return protocol
+
+
+class _Attempt:
     """
     One endpoint, tried for one connection.
 
     @ivar result: fires with the upstream half, or fails with L{ConnectFailed}.
     """
-
-    noisy = False
 
     def __init__(
         self,
@@ -71,48 +85,45 @@ class _Attempt(Factory):
         clock: Any,
         timeout: float,
     ) -> None:
-        self.chain = chain
         self.connection = connection
-        self.description = description
-        self.clock = clock
-        self.timeout = timeout
         self.result: Deferred[Any] = Deferred(self._cancelled)
+        self._chain = chain
+        self._description = description
+        self._clock = clock
+        self._timeout = timeout
         self._transport: Any = None
         self._timedOut = False
         self._timer: IDelayedCall | None = None
 
     def start(self, endpoint: IStreamClientEndpoint) -> None:
         """Begin to connect."""
-        self.peer = self.connection.newUpstream(self._lost)
-        self._half: Deferred[Any] = Deferred()
-        self._half.addCallback(self._succeeded)
-        self.connection.set(AWAITED, self._half)
-        self._dialing = endpoint.connect(self)
-        if self._transport is None and not self.result.called:
-            self._timer = self.clock.callLater(self.timeout, self._timeOut)
-        self._dialing.addErrback(self._dialFailed)
-
-    def buildProtocol(self, addr: IAddress | None) -> _Dialer:
-        """See L{Factory.buildProtocol}."""
-        return _Dialer(self)
+        self._peer = self.connection.newUpstream(self._lost)
+        half: Deferred[Any] = Deferred()
+        half.addCallback(self._succeeded)
+        self.connection.set(AWAITED, half)
+        self._factory = _Dialing(self)
+        self._timer = self._clock.callLater(self._timeout, self._timeOut)
+        self._dialing = endpoint.connect(self._factory)
+        self._dialing.addCallbacks(lambda _: None, self._dialFailed)
 
     def dialed(self, transport: Any) -> None:
         """The TCP connection is up: bring it through the chain."""
         self._stopTimer()
         self._transport = transport
         setNoDelay(transport)
-        self.connection.attach(self.peer, transport)
-        inner = self.chain.buildProtocol(transport.getPeer())
+        self.connection.attach(self._peer, transport)
+        inner = self._chain.buildProtocol(transport.getPeer())
         if inner is None:
-            self.peer.closing("refused: the upstream chain took no connection")
+            self._peer.closing("refused: the upstream chain took no connection")
             transport.loseConnection()
+            self.connection.lost(self._peer, Failure(ConnectionDone()))
             return
         transport.protocol = inner
         inner.makeConnection(transport)
 
     def _succeeded(self, half: object) -> None:
         self._transport = None
-        self.peer.whenLost = None
+        self._peer.whenLost = None
         self.result.callback(half)
 
     def _timeOut(self) -> None:
@@ -126,14 +137,13 @@ class _Attempt(Factory):
             timer.cancel()
 
     def _dialFailed(self, failure: Failure) -> None:
-        if self._transport is not None:
-            return  # The chain has closed it meanwhile; whoever did has said why.
+        self._factory.attempt = self._peer.whenLost = None
         self._stopTimer()
         if self._timedOut:
-            reason = f"connect_timeout: no connection within {self.timeout:g} s"
+            reason = f"connect_timeout: no connection within {self._timeout:g} s"
         else:
             reason = f"connect_failed: {_brief(failure)}"
-        self.peer.closing(reason)
+        self._peer.closing(reason)
         self._fail(reason)
 
     def _lost(self, peer: Peer) -> None:
@@ -142,11 +152,11 @@ class _Attempt(Factory):
 
     def _fail(self, reason: str) -> None:
         if not self.result.called:
-            self.result.errback(ConnectFailed(f"{reason} ({self.description})"))
+            self.result.errback(ConnectFailed(f"{reason} ({self._description})"))
 
     def _cancelled(self, result: Deferred[Any]) -> None:
         """The downstream is gone."""
-        self.peer.closing("cancelled: the downstream closed before the upstream was connected")
+        self._peer.closing("cancelled: the downstream closed before the upstream was connected")
         result.errback(CancelledError())
         if self._transport is not None:
             self._transport.abortConnection()

@@ -36,7 +36,7 @@ class FaultLog:
         """Was anything wrong?"""
         _, _, what = connection.close_reason.partition(": ")
         if what not in ORDERLY:
-            self.log.warn(  # noqa: G010: Twisted's name
+            self.log.warn(  # noqa: G010
                 "connection {id} from {address} on {listener} closed: {reason}",
                 id=connection.id,
                 address=connection.downstream.address,
