@@ -11,8 +11,9 @@ There is no C{__init__.py} in this directory nor in its parent, on purpose: with
 would hide Twisted itself.
 """
 
-from mxproxy.plugins import LazyFilter
 from twisted.application.service import ServiceMaker
+
+from mxproxy.plugins import LazyFilter
 
 mxproxyService = ServiceMaker(
     "mxproxy",
