@@ -52,7 +52,7 @@ demo: $(VENV)/.test  ## two sidecars, an application between them, and what they
 	$(BIN)/mxproxy demo
 
 e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as Debian packages
-	$$(test "$$(id -u)" = 0 || echo sudo) scripts/install-e2e-packages
+	scripts/install-e2e-packages
 	$(BIN)/python -m twisted.trial tests.e2e
 
 clean:  ## remove what the other targets made
