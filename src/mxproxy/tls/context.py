@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import socket as sockets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -200,11 +201,8 @@ def _sni(name: str | None) -> bytes | None:
     """
     if name is None:
         return None
-    try:
+    with suppress(ValueError):
         ip_address(name)
-    except ValueError:
-        pass
-    else:
         return None
     try:
         return DNS_ID(name.rstrip(".")).hostname

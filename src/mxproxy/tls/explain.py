@@ -41,6 +41,8 @@ _NOT_TLS = {
     "http request": "the peer speaks HTTP without TLS",
     "https proxy request": "the peer takes this for an HTTP proxy",
     "wrong version number": "the peer speaks another protocol without TLS",
+    # What OpenSSL 3 makes of text whose fourth and fifth byte are too big for a length.
+    "packet length too long": "the peer speaks another protocol without TLS",
 }
 
 _NO_COMMON_VERSION = {
@@ -61,7 +63,6 @@ _NO_COMMON_ALGORITHM = {
 _PROTOCOL_ERROR = {
     "unexpected message",
     "data length too long",
-    "packet length too long",
     "length mismatch",
     "length too short",
     "bad length",
