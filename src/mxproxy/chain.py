@@ -73,6 +73,13 @@ def configureFilters(specs: Sequence[FilterSpec]) -> list[IFilter]:
     return filters
 
 
+def exchangesMetadata(filters: Sequence[IFilter]) -> bool:
+    """
+    Whether one of them learns the peer's metadata.
+    """
+    return any(getattr(filter, "exchanges_metadata", False) for filter in filters)
+
+
 def alpnProtocols(configured: Sequence[str], filters: Sequence[IFilter]) -> tuple[str, ...]:
     """
     The protocols to offer, in order: what the live filters want, then what is configured.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from os import urandom
 from typing import Any, Generic, TypeVar, cast
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -111,7 +111,9 @@ def _describe(reason: Failure) -> str:
         return "closed"
     if reason.check(ConnectionAborted):
         return "aborted"
-    return "reset"
+    if reason.check(ConnectionLost):
+        return "reset"
+    return f"error: {type(reason.value).__name__}"  # A layer's own; Twisted has logged it.
 
 
 @implementer(IConnection)
@@ -238,6 +240,8 @@ class Connection:
         transport, peer.transport = peer.transport, None
         del transport.__conform__
         peer.closing(_describe(reason))
+        if peer.peer_state is PeerState.PENDING:
+            self.identify(peer, Absence(PeerState.CLOSED))
         if peer.whenLost is not None:
             whenLost, peer.whenLost = peer.whenLost, None
             whenLost(peer)

@@ -215,9 +215,10 @@ class IFilter(Interface):
     """
     A configured network filter.
 
-    Two attributes are optional: C{alpn_protocols} (tuple of str), the protocols that a
-    TLS layer below has to offer because this filter is in the chain; and C{keys} (tuple
-    of L{mxproxy.connection.Key}), the facts that it keeps on a connection.
+    Some attributes are optional: C{alpn_protocols} (tuple of str), the protocols that a
+    TLS layer below has to offer because this filter is in the chain; C{keys} (tuple of
+    L{mxproxy.connection.Key}), the facts that it keeps on a connection; and
+    C{exchanges_metadata} (bool), that it is this filter who learns the peer's metadata.
     """
 
     def wrap(inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:

@@ -14,11 +14,12 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
-from .config.plan import TLS, FilterChainPlan
+from .config.plan import TLS
 from .connection import Connection, Peer
 from .interfaces import IChainContext, IConnectionObserver
+from .layers.base import connect
 from .layers.peek import PeekFactory
-from .layers.switch import SwitchFactory
+from .layers.switch import FilterChain, SwitchFactory
 from .upstream import setNoDelay
 from .wire.clienthello import ClientHello, ClientHelloInspector
 
@@ -42,7 +43,7 @@ class _Accept(Protocol):
         inner = factory.inner.buildProtocol(transport.getPeer())
         assert inner is not None
         transport.protocol = inner
-        inner.makeConnection(transport)
+        connect(inner, transport, connection.downstream)
 
 
 class ListenerFactory(Factory):
@@ -56,20 +57,20 @@ class ListenerFactory(Factory):
 
     def __init__(
         self,
-        chains: Sequence[tuple[FilterChainPlan, IProtocolFactory]],
+        chains: Sequence[FilterChain],
         context: IChainContext,
         observers: Sequence[IConnectionObserver],
         inspectionTimeout: float,
     ) -> None:
         """
-        @param chains: plans with the factories made of them, in the order of preference.
+        @param chains: in the order of preference.
         @param inspectionTimeout: seconds; see L{mxproxy.config.plan.ListenerPlan}.
         """
         self.context = context
         self.observers = tuple(observers)
         self.inner: IProtocolFactory = SwitchFactory(chains, context)
         # Where every chain takes whatever comes, nobody waits for a first byte.
-        if any(plan.transport_protocol for plan, _ in chains):
+        if any(chain.plan.transport_protocol for chain in chains):
             self.inner = PeekFactory(
                 self.inner,
                 context,

@@ -16,16 +16,17 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .chain import ChainContext, configureFilters, wrapFilters, wrapTLS
+from .chain import ChainContext, configureFilters, exchangesMetadata, wrapFilters, wrapTLS
 from .config.plan import ClusterPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
+from .layers.switch import FilterChain
 from .listener import ListenerFactory
-from .observe.access_log import AccessLog
+from .observe.access_log import AccessLog, formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
 from .observe.live import LiveConnections
 from .tcp import TCPProxyFactory, UpstreamFactory
-from .upstream import Cluster
+from .upstream import Cluster, UpstreamChain
 
 
 class ProxyService(Service):
@@ -68,20 +69,22 @@ class ProxyService(Service):
         filters = configureFilters(plan.filters)
         cluster = Cluster(self._reactor, plan.name, plan.endpoints, plan.connect_timeout)
         chain = wrapFilters(UpstreamFactory(context), filters, context)
-        cluster.chain = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        cluster.chain = UpstreamChain(factory, exchangesMetadata(filters))
         return cluster
 
-    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan) -> Any:
+    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan) -> FilterChain:
         context = self._context("downstream", plan.name, listener.name)
         filters = configureFilters(plan.filters)
         terminal = TCPProxyFactory(context, self._clusters[plan.cluster])
         chain = wrapFilters(terminal, filters, context)
-        return wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        return FilterChain(plan, factory, exchangesMetadata(filters))
 
     def _listener(
         self, plan: ListenerPlan
     ) -> tuple[ListenerPlan, IStreamServerEndpoint, ListenerFactory]:
-        chains = [(chain, self._chain(plan, chain)) for chain in plan.chains]
+        chains = [self._chain(plan, chain) for chain in plan.chains]
         factory = ListenerFactory(
             chains,
             self._context("downstream", "", plan.name),
@@ -110,9 +113,14 @@ class ProxyService(Service):
         """Say what runs."""
         Service.startService(self)
         if self._log is not None:
-            self._log.start(self._reactor)
+            try:
+                self._log.start(self._reactor)
+            except OSError as error:
+                raise SystemExit(
+                    f"mxproxy: access log {self.plan.access_log}: {error.strerror or error}"
+                ) from None
         for port in self.ports:
-            self.log.info("listening on {address}", address=port.getHost())
+            self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
     def stopService(self) -> Deferred[None]:
         """Listen no more, end what is open, and write the log out."""

@@ -9,6 +9,7 @@ whatever the layer, is answered by the next endpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,6 +28,7 @@ from zope.interface import implementer
 
 from .connection import Connection, Peer
 from .interfaces import IUpstream
+from .layers.base import connect
 from .tcp import AWAITED
 
 
@@ -79,7 +81,7 @@ class _Attempt:
 
     def __init__(
         self,
-        chain: IProtocolFactory,
+        chain: UpstreamChain,
         connection: Connection,
         description: str,
         clock: Any,
@@ -98,6 +100,8 @@ class _Attempt:
     def start(self, endpoint: IStreamClientEndpoint) -> None:
         """Begin to connect."""
         self._peer = self.connection.newUpstream(self._lost)
+        if self._chain.exchanges_metadata:
+            self._peer.expectMetadata()
         half: Deferred[Any] = Deferred()
         half.addCallback(self._succeeded)
         self.connection.set(AWAITED, half)
@@ -112,14 +116,14 @@ class _Attempt:
         self._transport = transport
         setNoDelay(transport)
         self.connection.attach(self._peer, transport)
-        inner = self._chain.buildProtocol(transport.getPeer())
+        inner = self._chain.factory.buildProtocol(transport.getPeer())
         if inner is None:
             self._peer.closing("refused: the upstream chain took no connection")
             transport.loseConnection()
             self.connection.lost(self._peer, Failure(ConnectionDone()))
             return
         transport.protocol = inner
-        inner.makeConnection(transport)
+        connect(inner, transport, self._peer)
 
     def _succeeded(self, half: object) -> None:
         self._transport = None
@@ -182,6 +186,19 @@ def _brief(failure: Failure) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@dataclass(frozen=True)
+class UpstreamChain:
+    """
+    A cluster's chain, built.
+
+    @ivar factory: its lowest layer's.
+    @ivar exchanges_metadata: whether a filter in it learns the peer's metadata.
+    """
+
+    factory: IProtocolFactory
+    exchanges_metadata: bool
+
+
 @implementer(IUpstream)
 class Cluster:
     """
@@ -190,7 +207,7 @@ class Cluster:
     @ivar chain: set by L{mxproxy.service} when the chain is built.
     """
 
-    chain: IProtocolFactory
+    chain: UpstreamChain
 
     def __init__(
         self, reactor: Any, name: str, endpoints: Sequence[str], connectTimeout: float

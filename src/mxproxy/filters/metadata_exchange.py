@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..interfaces import IChainContext, IFilter, IHandshake
@@ -66,12 +65,6 @@ class MetadataExchangeLayer(HandshakeLayer):
         if result.state is not self.peer.peer_state:
             self.connection.identify(self.peer, result)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Whatever was pending is now known to be absent."""
-        if self.peer.peer_state is PeerState.PENDING:
-            self.connection.identify(self.peer, Absence(PeerState.CLOSED))
-        super().connectionLost(reason)
-
     def _count(self, name: str) -> None:
         self.context.count(f"metadata_exchange.{name}")
 
@@ -117,6 +110,9 @@ class MetadataExchange:
     opening: str = REPLY
     hold: Hold = Hold.BOTH
     additional_labels: tuple[str, ...] = ()
+
+    #: See L{IFilter}.
+    exchanges_metadata = True
 
     @property
     def alpn_protocols(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
@@ -41,6 +42,22 @@ from ..interfaces import IChainContext, IConnection, ILayer
 #: Who wants a pause.  A layer's reading side runs only while neither does.
 ABOVE = 1
 OWN = 2
+
+
+log = Logger()
+
+
+def connect(protocol: Any, transport: Any, peer: Peer) -> None:
+    """
+    C{protocol.makeConnection(transport)}, but an error in it ends the connection: what is
+    half made would otherwise wait for ever.
+    """
+    try:
+        protocol.makeConnection(transport)
+    except Exception as error:  # noqa: BLE001 - whatever a filter does wrong is logged
+        log.failure("{protocol!r} could not be connected", protocol=protocol)
+        peer.closing(f"error: {type(error).__name__}")
+        transport.abortConnection()
 
 
 def loseWriteConnection(transport: Any) -> None:
@@ -126,7 +143,7 @@ class Layer:
         inner = self.buildInner()
         if inner is not None:
             self.protocol = inner
-            inner.makeConnection(self)
+            connect(inner, self, self.peer)
 
     def leave(self) -> None:
         """
@@ -140,7 +157,7 @@ class Layer:
             inner = self.buildInner()
             if inner is not None:
                 below.protocol = inner
-                inner.makeConnection(below)
+                connect(inner, below, self.peer)
             return
         self.resume(OWN)
         below.protocol = self.protocol

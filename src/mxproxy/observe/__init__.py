@@ -1,0 +1,3 @@
+"""
+What is told of connections: logs, counters, what is open.
+"""

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
+from .access_log import formatAddress
 
 #: What may follow "downstream: " or "upstream: " when nothing is wrong.
 ORDERLY = ("closed", "reset", "aborted", "shutdown")
@@ -39,7 +40,7 @@ class FaultLog:
             self.log.warn(  # noqa: G010
                 "connection {id} from {address} on {listener} closed: {reason}",
                 id=connection.id,
-                address=connection.downstream.address,
+                address=formatAddress(connection.downstream.address),
                 listener=connection.listener,
                 reason=connection.close_reason,
             )
