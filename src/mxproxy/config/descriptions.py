@@ -27,6 +27,8 @@ _SERVER_FORMS = {
 
 _CLIENT_FORMS = {
     "tcp": "tcp:HOST:PORT",
+    "tls": "tls:HOST:PORT",
+    "ssl": "tls:HOST:PORT",
     "unix": "unix:PATH",
 }
 
@@ -150,7 +152,7 @@ def _explainEndpoint(kind: str, forms: dict[str, str], error: Exception) -> str:
     form = forms.get(kind.lower())
     if form is not None:
         return f"that is no endpoint; write it as {form}"
-    if "unknown endpoint type" in str(error).lower():
+    if f"unknown endpoint type: '{kind}'".lower() == str(error).lower():
         return f"there is no kind of endpoint {kind!r}; write it as {forms['tcp']}"
     return f"that is no endpoint of the kind {kind!r}: {type(error).__name__}: {error}"
 

@@ -88,8 +88,17 @@ def _oneOf(*choices: str) -> Callable[[str], str]:
 
 
 def _alpn(text: str) -> str:
-    if len(text.encode("utf-8", "surrogateescape")) > _ALPN_LIMIT:
+    if len(_utf8(text).encode("utf-8")) > _ALPN_LIMIT:
         raise ValueError(f"an ALPN name has at most {_ALPN_LIMIT} bytes")
+    return text
+
+
+def _utf8(text: str) -> str:
+    # An argument of other bytes reaches Python with surrogates in it.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("that is no UTF-8 text") from None
     return text
 
 
@@ -246,7 +255,7 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
     (
         "The metadata exchange",
         (
-            Option("node-id", "ID", "Who we are: the node's id.", default=""),
+            Option("node-id", "ID", "Who we are: the node's id.", _utf8, ""),
             Option(
                 "node-metadata",
                 "FILE",
@@ -478,7 +487,7 @@ class Options(usage.Options):
         try:
             node.prefix(self["mx-additional-label"])
         except ValueError as error:
-            raise ConfigurationError(f"--node-id or {path!r}: {error}") from error
+            raise ConfigurationError(f"{path!r}: {error}") from error
         return node
 
     def _exchange(self) -> FilterSpec:
@@ -486,7 +495,7 @@ class Options(usage.Options):
             METADATA_EXCHANGE,
             {
                 "protocol": self["mx-alpn"],
-                "timeout": f"{self['mx-timeout']:g}",
+                "timeout": f"{self['mx-timeout']:.15g}",
                 "max_size": str(self["mx-max-size"]),
                 "opening": self["mx-server-opening"],
                 "hold": self["mx-hold"],

@@ -47,6 +47,9 @@ MUTUAL = "mutual"
 #: The name of the only cluster.
 UPSTREAM = "upstream"
 
+# Istio's older files call it by the second.
+_EXCHANGE_NAMES = (METADATA_EXCHANGE, "istio.metadata_exchange")
+
 #: What follows the exchange's own protocol in the ALPN of a sidecar (WIRE.md, section 1).
 #: The chain's filters put theirs in front.
 SIDECAR_ALPN = ("istio",)
@@ -211,7 +214,7 @@ def _checkCombination(sidecar: Sidecar) -> None:
                     f"{name} without TLS to the upstream: add --upstream-tls mutual or simple"
                 )
     for spec in sidecar.filters:
-        if spec.name == METADATA_EXCHANGE and sidecar.downstream_tls != DISABLE:
+        if spec.name in _EXCHANGE_NAMES and sidecar.downstream_tls != DISABLE:
             raise UsageError(f"{spec.where}: the exchange is in the chain already; use --mx-...")
 
 

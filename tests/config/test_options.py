@@ -1,0 +1,150 @@
+"""
+The command line: every option has its documented default, and comes out as a checked value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+
+from twisted.python.usage import Options as UsageOptions
+
+from mxproxy import __version__
+from mxproxy.config.options import GROUPS, Options
+from tests.config.commandline import INBOUND, OUTBOUND, PLAIN, CommandLineCase, parse
+
+DEFAULTS = {
+    "mode": "inbound",
+    "listen": "tcp:15006",
+    "upstream": ["tcp:127.0.0.1:5432"],
+    "downstream-tls": "strict",
+    "upstream-tls": "disable",
+    "upstream-sni": None,
+    "upstream-san": [],
+    "node-id": "",
+    "node-metadata": None,
+    "mx-alpn": "istio-peer-exchange",
+    "mx-timeout": 5.0,
+    "mx-max-size": 65536,
+    "mx-server-opening": "reply",
+    "mx-hold": "both",
+    "mx-additional-label": [],
+    "filter": [],
+    "access-log": None,
+    "config": None,
+    "connect-timeout": 10.0,
+    "tls-handshake-timeout": 10.0,
+    "inspection-timeout": 1.0,
+}
+
+
+class ValueTests(CommandLineCase):
+    def test_defaults(self) -> None:
+        files = {
+            "tls-cert": os.path.abspath("db.crt"),
+            "tls-key": os.path.abspath("db.key"),
+            "tls-ca": os.path.abspath("ca.crt"),
+        }
+        self.assertEqual(dict(parse(INBOUND)), DEFAULTS | files)
+
+    def test_defaultsByMode(self) -> None:
+        outbound = parse(OUTBOUND)
+        self.assertEqual(
+            (outbound["downstream-tls"], outbound["upstream-tls"]), ("disable", "mutual")
+        )
+
+    def test_given(self) -> None:
+        """
+        Numbers are numbers, what is repeatable keeps its order.
+        """
+        options = parse(
+            [*OUTBOUND, "--mx-timeout", "0.25", "--mx-max-size", "1", "--mx-hold", "read"]
+            + ["--upstream", "unix:/run/db", "--connect-timeout=3", "--inspection-timeout", "2"]
+            + ["--mx-additional-label", "team", "--mx-additional-label", "tier"]
+            + ["--tls-handshake-timeout", "4", "--mx-server-opening", "eager"]
+            + ["--upstream-sni", "db.example", "--upstream-san", "10.0.0.1"]
+            + ["--upstream-san", "spiffe://cluster.local/ns/shop/sa/db"]
+        )
+        wanted = {
+            "mx-timeout": 0.25,
+            "mx-max-size": 1,
+            "mx-hold": "read",
+            "mx-server-opening": "eager",
+            "mx-additional-label": ["team", "tier"],
+            "upstream": ["tcp:127.0.0.1:5432", "unix:/run/db"],
+            "connect-timeout": 3.0,
+            "inspection-timeout": 2.0,
+            "tls-handshake-timeout": 4.0,
+            "upstream-sni": "db.example",
+            "upstream-san": ["10.0.0.1", "spiffe://cluster.local/ns/shop/sa/db"],
+        }
+        self.assertEqual({name: options[name] for name in wanted}, wanted)
+
+    def test_filesAreAbsolute(self) -> None:
+        """
+        twistd changes the directory before the service opens anything.
+        """
+        options = parse([*INBOUND, "--access-log", "access.log"])
+        self.assertEqual(options.plan.access_log, os.path.abspath("access.log"))
+        self.assertFalse(os.path.exists("access.log"), "parsing must not make files")
+
+    def test_standardOutput(self) -> None:
+        """
+        Without twistd around it, and with C{twistd --nodaemon}, there is one.
+        """
+        for parent in (None, {"nodaemon": 1, "debug": False}, {"nodaemon": 0, "debug": True}, {}):
+            options = Options()
+            options.parent = parent  # type: ignore[assignment]
+            self.assertEqual(parse([*PLAIN, "--access-log", "-"], options).plan.access_log, "-")
+
+    def test_argumentsOfTheProcess(self) -> None:
+        """
+        Without arguments given it reads the process's, as usage.Options does.
+        """
+        self.patch(__import__("sys"), "argv", ["mxproxy", *PLAIN])
+        options = Options()
+        options.parseOptions()
+        self.assertEqual(options.plan.listeners[0].endpoint, "tcp:15006")
+
+
+class HelpTests(CommandLineCase):
+    def output(self, *arguments: str) -> str:
+        stdout = io.StringIO()
+        with contextlib.redirect_stdout(stdout):
+            stopped = self.assertRaises(SystemExit, parse, arguments)
+        self.assertEqual(stopped.code, 0)
+        return stdout.getvalue()
+
+    def test_version(self) -> None:
+        self.assertTrue(self.output("--version").startswith(f"mxproxy {__version__} (Twisted "))
+
+    def test_help(self) -> None:
+        """
+        Every option is in it, and no line is wider than a terminal's 80 columns.
+        """
+        self.patch(os, "environ", {"COLUMNS": "80"})
+        text = self.output("--help")
+        for option in Options().longOpt:
+            self.assertIn(f"  --{option.rstrip('=')}", text)
+        self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
+
+    def test_helpTellsDefaults(self) -> None:
+        text = " ".join(self.output("--help").split())
+        for _, options in GROUPS:
+            for option in options:
+                if option.default:
+                    self.assertIn(f"Default: {option.default}.", text)
+
+    def test_narrow(self) -> None:
+        text = Options().getUsage(width=60).partition("A pair, to try")[0]
+        self.assertEqual([line for line in text.splitlines() if len(line) > 60], [])
+
+    def test_oneTable(self) -> None:
+        """
+        Twisted's parser knows the table's options, help and version, and nothing else.
+        """
+        names = {option.name for _, options in GROUPS for option in options}
+        known = {option.rstrip("=") for option in Options().longOpt}
+        self.assertEqual(known - names, {"help", "version"})
+        self.assertTrue(issubclass(Options, UsageOptions))
