@@ -15,7 +15,8 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from twisted.logger import Logger
 
@@ -84,12 +85,23 @@ def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
+class _Line(NamedTuple):
+    """
+    A line in the queue.
+
+    @ivar text: with its newline.
+    @ivar told: 0, or how many missing lines it tells of; lost with it, they are untold again.
+    """
+
+    text: bytes
+    told: int = 0
+
+
 class Writer:
     """
     A file, a queue of lines for it, and the thread between them.
 
     @ivar path: the file, or L{STDOUT}.
-    @ivar dropped: how many lines have been lost so far.
     """
 
     log = Logger()
@@ -108,24 +120,29 @@ class Writer:
         @param open: opens C{path} and returns a file descriptor, as L{openLog}.
         """
         self.path = path
-        self.dropped = 0
         self._describeLoss = describeLoss
         self._limit = limit
         self._open = open
         # Guards what follows, and is only ever held for a few instructions.
         self._changed = threading.Condition()
-        self._queue: list[bytes | None] = []  # None: reopen the file at this place.
+        self._queue: list[_Line | None] = []  # None: reopen the file at this place.
         self._size = 0
         self._missing = 0
+        self._told = 0
         self._stopping = False
         # The thread's own.
         self._file = -1
-        self._rest = b""
+        self._rest: _Line | None = None
         self._failing = False
         self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
         return f"<Writer {self.path} {self._size} bytes waiting, {self.dropped} lines dropped>"
+
+    @property
+    def dropped(self) -> int:
+        """How many lines have been lost so far."""
+        return self._missing + self._told
 
     def start(self) -> None:
         """
@@ -145,10 +162,10 @@ class Writer:
         """
         with self._changed:
             if self._stopping or self._size + len(line) > self._limit:
-                self._lose(1)
+                self._missing += 1
                 return
             self._tellLoss()
-            self._append(line)
+            self._append(_Line(line))
 
     def reopen(self) -> None:
         """
@@ -186,67 +203,81 @@ class Writer:
 
     # -- with the lock held
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: _Line) -> None:
         self._queue.append(line)
-        self._size += len(line)
+        self._size += len(line.text)
         self._changed.notify()
-
-    def _lose(self, lines: int) -> None:
-        self.dropped += lines
-        self._missing += lines
 
     def _tellLoss(self) -> None:
         # May pass the limit by one line, which saves it from being lost itself.
         if self._missing:
             missing, self._missing = self._missing, 0
-            self._append(self._describeLoss(missing))
+            self._told += missing
+            self._append(_Line(self._describeLoss(missing), missing))
+
+    def _lose(self, line: _Line) -> None:
+        self._missing += line.told or 1
+        self._told -= line.told
 
     # -- in the thread
 
     def _run(self) -> None:
-        while queue := self._take():
-            lines: list[bytes] = []
-            size = 0
-            for item in queue:
-                if item is None or size + len(item) > BLOCK_BYTES:
-                    self._put(lines, size)
-                    lines, size = [], 0
-                if item is None:
-                    self._reopen()
-                else:
-                    lines.append(item)
-                    size += len(item)
-            self._put(lines, size)
+        while self._wait():
+            self._pump()
         os.close(self._file)
         self._stopped()
 
-    def _take(self) -> list[bytes | None]:
+    def _wait(self) -> bool:
         """
-        Wait for something to do; nothing means that this is the end.
+        Wait for something to do.
+
+        @return: C{False}: this is the end.
         """
         with self._changed:
             while not self._queue and not self._stopping:
                 self._changed.wait()
-            queue, self._queue = self._queue, []
-            return queue
+            return bool(self._queue)
 
-    def _put(self, lines: list[bytes], size: int) -> None:
+    def _pump(self) -> None:
+        """
+        Do what there is to do now.
+        """
+        with self._changed:
+            queue, self._queue = self._queue, []
+        lines: list[_Line] = []
+        size = 0
+        for line in queue:
+            if line is None or size + len(line.text) > BLOCK_BYTES:
+                self._put(lines)
+                lines, size = [], 0
+            if line is None:
+                self._reopen()
+            else:
+                lines.append(line)
+                size += len(line.text)
+        self._put(lines)
+
+    def _put(self, lines: Sequence[_Line]) -> None:
+        """
+        Write some lines, after the rest of an earlier one if there is any.
+        """
         if not lines:
             return
-        block = self._rest + b"".join(lines)
+        begun = [] if self._rest is None else [self._rest]
+        block = memoryview(b"".join(line.text for line in (*begun, *lines)))
         written = 0
         try:
             while written < len(block):
-                written += self._writeSome(memoryview(block)[written:])
+                written += self._writeSome(block[written:])
         except OSError as error:
-            self._failed(block, written, error)
+            self._failed((*begun, *lines), written, error)
         else:
-            self._rest = b""
+            self._rest = None
             if self._failing:
                 self._failing = False
                 self.log.info("access log {path}: is written again", path=self.path)
         with self._changed:
-            self._size -= size
+            self._size -= sum(len(line.text) for line in lines)
 
     def _writeSome(self, data: memoryview) -> int:
         try:
@@ -259,18 +290,23 @@ class Writer:
             poll.poll()
             return 0
 
-    def _failed(self, block: bytes, written: int, error: OSError) -> None:
+    def _failed(self, lines: Sequence[_Line], written: int, error: OSError) -> None:
         """
-        Give the block up, apart from the rest of a line whose beginning is in the file.
+        Give lines up, but for the rest of one whose beginning is in the file.
         """
-        end = written
-        if block[:written].endswith(b"\n") or (written == 0 and not self._rest):
-            self._rest = b""
-        else:
-            end = block.index(b"\n", written) + 1
-            self._rest = block[written:end]
-        with self._changed:
-            self._lose(block.count(b"\n", end))
+        begun = self._rest is not None
+        self._rest = None
+        for line in lines:
+            done = min(written, len(line.text))
+            written -= done
+            if done == len(line.text):
+                pass
+            elif done or begun:
+                self._rest = line._replace(text=line.text[done:])
+            else:
+                with self._changed:
+                    self._lose(line)
+            begun = False
         if not self._failing:
             self._failing = True
             self.log.error(
@@ -291,8 +327,8 @@ class Writer:
             return
         os.close(self._file)
         self._file = file
-        if self._rest:
+        if self._rest is not None:
             # Its beginning is in the file that is gone.
-            self._rest = b""
+            rest, self._rest = self._rest, None
             with self._changed:
-                self._lose(1)
+                self._lose(rest)

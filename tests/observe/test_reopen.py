@@ -1,0 +1,107 @@
+"""
+SIGUSR1 reaches the log's reopening and whoever handled the signal before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mxproxy.observe.reopen import ReopenSignal
+
+
+class Calls:
+    """
+    Stands for a reactor: keeps what is to be called in it.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def callFromThread(self, call: Callable[[], None]) -> None:
+        self.calls.append(call)
+
+
+class SignalTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
+        self.reactor = Calls()
+        self.signal = ReopenSignal(self.reopen, self.reactor)
+
+    def reopen(self) -> None:
+        raise AssertionError("called in the signal handler")
+
+    def raiseSignal(self) -> None:
+        # Python runs the handler before this returns: it is the main thread's own signal.
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def test_later(self) -> None:
+        """
+        The handler itself touches nothing; the reactor reopens.
+        """
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        self.signal.install()
+        self.raiseSignal()
+        self.assertEqual(self.reactor.calls, [self.reopen])
+
+    def test_chained(self) -> None:
+        """
+        twistd's handler, which rotates twistd's own log, goes on working; and is back when
+        this one is removed.
+        """
+        seen: list[int] = []
+
+        def rotate(number: int, frame: Any) -> None:
+            seen.append(number)
+
+        signal.signal(signal.SIGUSR1, rotate)
+        self.signal.install()
+        self.raiseSignal()
+        self.assertEqual((seen, self.reactor.calls), ([signal.SIGUSR1], [self.reopen]))
+        self.signal.remove()
+        self.assertIs(signal.getsignal(signal.SIGUSR1), rotate)
+
+    def test_default(self) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        self.signal.install()
+        self.signal.remove()
+        self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_DFL)
+
+    def test_anotherOnTop(self) -> None:
+        """
+        Whoever came later stays.
+        """
+
+        def later(number: int, frame: Any) -> None:
+            pass
+
+        self.signal.install()
+        signal.signal(signal.SIGUSR1, later)
+        self.signal.remove()
+        self.assertIs(signal.getsignal(signal.SIGUSR1), later)
+
+    def test_notInTheMainThread(self) -> None:
+        """
+        Python refuses handlers of other threads; that is no reason not to start.
+        """
+        before = signal.getsignal(signal.SIGUSR1)
+        failed: list[ValueError] = []
+
+        def install() -> None:
+            try:
+                self.signal.install()
+            except ValueError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=install)
+        thread.start()
+        thread.join()
+        self.assertEqual(failed, [])
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
+        self.signal.remove()
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
