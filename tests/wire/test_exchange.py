@@ -112,7 +112,7 @@ class EndingTests(SynchronousTestCase):
         A length over the cap aborts, before any of the payload was read.
         """
         data = HEADER.pack(MAGIC, 0xFFFFFFFF)
-        reason = "announced length 4294967295 is over the cap of 200 bytes"
+        reason = "too_large: announced length 4294967295 is over the cap of 200 bytes"
         self.check(data, Ran(Absence(PeerState.TOO_LARGE), abort=reason, final=True))
 
     def test_cap(self) -> None:
@@ -121,7 +121,7 @@ class EndingTests(SynchronousTestCase):
         """
         size = len(THEIRS) - 8
         self.check(THEIRS, Ran(PEER, OWN, final=True), maxSize=size)
-        reason = f"announced length {size} is over the cap of {size - 1} bytes"
+        reason = f"too_large: announced length {size} is over the cap of {size - 1} bytes"
         self.check(
             THEIRS,
             Ran(Absence(PeerState.TOO_LARGE), abort=reason, final=True),
@@ -133,7 +133,9 @@ class EndingTests(SynchronousTestCase):
         self.assertIsNone(exchange.feed(HEADER.pack(MAGIC, DEFAULT_MAX_SIZE)))
         outcome = reply().feed(HEADER.pack(MAGIC, DEFAULT_MAX_SIZE + 1))
         assert outcome is not None
-        self.assertEqual("announced length 65537 is over the cap of 65536 bytes", outcome.abort)
+        self.assertEqual(
+            "too_large: announced length 65537 is over the cap of 65536 bytes", outcome.abort
+        )
 
     def test_malformed(self) -> None:
         """
@@ -293,7 +295,7 @@ class TimeoutTests(SynchronousTestCase):
         """
         The connection is aborted all the same.
         """
-        reason = "announced length 201 is over the cap of 200 bytes"
+        reason = "too_large: announced length 201 is over the cap of 200 bytes"
         ending = Ran(Absence(PeerState.TIMEOUT), abort=reason, final=True)
         self.assertEqual(ending, self.lateEveryWay(HEADER.pack(MAGIC, 201)))
 

@@ -39,6 +39,7 @@ class MetadataExchangeLayer(HandshakeLayer):
 
     name = "metadata_exchange"
     factory: MetadataExchangeFactory
+    _exchange: Exchange | None = None
 
     def begin(self) -> IHandshake | None:
         """Only where TLS has negotiated it."""
@@ -48,9 +49,14 @@ class MetadataExchangeLayer(HandshakeLayer):
             self.connection.identify(self.peer, Absence(PeerState.ALPN_MISMATCH))
             return None
         self._count("alpn_protocol_found")
-        self._exchange: Exchange = self.factory.machine()
-        machine: IHandshake = self._exchange
+        self._exchange = exchange = self.factory.machine()
+        machine: IHandshake = exchange
         return machine
+
+    def connectionMade(self) -> None:
+        """Our prefix is out, if we speak first: counted even if the peer never answers."""
+        super().connectionMade()
+        self._countNew()
 
     def isOptimistic(self) -> bool:
         """See C{--mx-hold}."""
@@ -59,11 +65,15 @@ class MetadataExchangeLayer(HandshakeLayer):
     def learnt(self, result: object) -> None:
         """Keep the peer's metadata, or why there is none."""
         assert isinstance(result, (Metadata, Absence))
-        for name in self._exchange.takeCounted():
-            self._count(name)
+        self._countNew()
         # A stream that goes on without a prefix after the timeout is no news.
         if result.state is not self.peer.peer_state:
             self.connection.identify(self.peer, result)
+
+    def _countNew(self) -> None:
+        if self._exchange is not None:
+            for name in self._exchange.takeCounted():
+                self._count(name)
 
     def _count(self, name: str) -> None:
         self.context.count(f"metadata_exchange.{name}")

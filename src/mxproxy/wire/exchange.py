@@ -447,8 +447,11 @@ class Exchange:
         if action is Action.RELEASE:
             return Outcome(result=self.peer, final=False)
         if action is Action.ABORT:
-            reason = f"announced length {self._length()} is over the cap of {self._maxSize} bytes"
+            length, cap = self._length(), self._maxSize
             self._buffer.clear()
+            reason = (
+                f"{PeerState.TOO_LARGE}: announced length {length} is over the cap of {cap} bytes"
+            )
             return Outcome(result=self.peer, abort=reason)
         seen = bytes(self._buffer) if action is Action.PASS_ON else b""
         self._buffer.clear()

@@ -24,8 +24,8 @@ class Outcome:
     @ivar final: C{True} when the machine is finished and its layer may leave;
         C{False} when the hold ends but the machine wants to see what is read (a prefix
         may still come late).
-    @ivar abort: empty, or the reason why the connection has to be closed at once;
-        nothing is then sent or forwarded.
+    @ivar abort: empty, or the reason why the connection has to be closed at once, as logs
+        have it, C{"token: detail"}; nothing is then sent or forwarded.
     """
 
     result: object = None
