@@ -5,6 +5,7 @@ A prefix taken apart for people.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from mxproxy.wire.prefix import HEADER, MAGIC, encodePrefix
 from tests.wire.test_metadata import TINY, anyMetadata
 from tests.wire.test_properties import streams
 
-URL = b"\x0a\x2atype.googleapis.com/google.protobuf.Struct"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "wire.md"
 
 
 class AnnotateTests(SynchronousTestCase):
@@ -116,6 +117,7 @@ class AnnotateTests(SynchronousTestCase):
             (b"\x0a\x7fabc", "Any: type_url wants 127 bytes where 3 are left (byte 10)"),
             (b"\x0b", "Any: wire type 3 has no place here (byte 8)"),
             (b"\x08" + b"\xff" * 10, "Any: a number that does not end (byte 9)"),
+            (b"\x08" + b"\xff" * 10 + b"\x01", "Any: a number that does not end (byte 9)"),
             (b"\x0a\x02a\xff", r"Any.type_url = not UTF-8 at byte 1: b'a\xff'"),
         ):
             self.assertEqual([why], self.inside(body))
@@ -157,11 +159,16 @@ class AnnotateTests(SynchronousTestCase):
         Lines have the offset, the meaning and the bytes, of which only the first are shown.
         """
         lines = list(render(annotate(TINY), width=4))
-        self.assertEqual(
-            "000000  magic                                             3d 23 04 67", lines[0]
-        )
+        self.assertEqual(f"000000  {'magic':64}  3d 23 04 67", lines[0])
         self.assertTrue(lines[2].endswith("Struct'  0a 2a 74 79 ..."), lines[2])
         self.assertTrue(lines[4].startswith("000036    Struct.fields, 54 bytes: Entry "), lines[4])
+
+    def test_document(self) -> None:
+        """
+        The documentation shows what is printed.
+        """
+        lines = "".join(f"    {line}\n" for line in render(annotate(TINY), width=6))
+        self.assertIn(f"\n{lines}\n", DOCUMENT.read_text(encoding="utf-8"))
 
 
 def _size(body: bytes) -> bytes:

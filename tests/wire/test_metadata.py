@@ -166,6 +166,17 @@ class NodeTests(SynchronousTestCase):
         described = Node("n", {"LABELS": labels}).describe(["app", "version"])
         self.assertEqual(("b", "1", {}), (described.app, described.version, dict(described.labels)))
 
+    def test_emptyLabelIsNotThere(self) -> None:
+        """
+        An empty qualified label does not hide the plain one.
+        """
+        labels = {"app": "a", "app.kubernetes.io/name": ""}
+        self.assertEqual("a", Node("n", {"LABELS": labels}).describe().app)
+
+    def test_emptyIdIsNotSent(self) -> None:
+        self.assertIn(b"x-envoy-peer-metadata-id", Node("n").prefix())
+        self.assertNotIn(b"x-envoy-peer-metadata-id", Node("").prefix())
+
     def test_notUtf8(self) -> None:
         """
         Half a surrogate pair, as JSON may hold it, is refused with the key's name.
@@ -277,6 +288,14 @@ class EncodeMetadataTests(SynchronousTestCase):
         """
         backwards = dataclasses.replace(said, labels=dict(reversed(said.labels.items())))
         self.assertEqual(encodeMetadata(said), encodeMetadata(backwards))
+
+    def test_emptyName(self) -> None:
+        """
+        A label without a name is written as protobuf's own map writes it: with its key.
+        """
+        theirs = Struct()
+        theirs.update({"": "v"})
+        self.assertIn(theirs.SerializeToString(), encodeMetadata(Metadata(labels={"": "v"})))
 
     def test_unknownType(self) -> None:
         """

@@ -104,7 +104,7 @@ def render(rows: Iterable[Row], width: int = 32) -> Iterator[str]:
     """
     for offset, data, depth, text in rows:
         shown = data[:width].hex(" ") + (" ..." if len(data) > width else "")
-        yield f"{offset:06x}  {'  ' * depth}{text:<48}  {shown}"
+        yield f"{offset:06x}  {'  ' * depth + text:<64}  {shown}"
 
 
 def _message(data: bytes, start: int, end: int, name: str, depth: int) -> Iterator[Row]:

@@ -72,6 +72,9 @@ CACHE_BYTES: Final = 1 << 20
 # pass where the C one says DecodeError (seen with protobuf 7.36).
 _UNREADABLE: Final = (DecodeError, UnicodeDecodeError)
 
+# Stands for a value that is not there: it reads as an empty string and as an empty Struct.
+_UNSET: Final = Struct().fields.add().value
+
 
 class MalformedMetadata(ValueError):
     """
@@ -308,13 +311,14 @@ def decodeMetadata(payload: bytes, additional_labels: Sequence[str] = ()) -> Met
         raise MalformedMetadata(
             f"the Any's {len(message.value)} bytes are not a Struct: {error}"
         ) from error
-    fields = _member(struct, PEER_METADATA_KEY).struct_value
-    labels = _member(fields, LABELS_KEY).struct_value
+    members = _members(struct)
+    fields = _members(members.get(PEER_METADATA_KEY, _UNSET).struct_value)
+    labels = _members(fields.get(LABELS_KEY, _UNSET).struct_value)
     return _understand(
         _strings(fields),
         _strings(labels),
         additional_labels,
-        id=_member(struct, PEER_ID_KEY).string_value,
+        id=members.get(PEER_ID_KEY, _UNSET).string_value,
     )
 
 
@@ -374,16 +378,15 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else "" for key, value in values.items()}
 
 
-def _strings(struct: Any) -> dict[str, str]:
-    return {entry.key: entry.value.string_value for entry in struct.fields}
+def _members(struct: Any) -> dict[str, Any]:
+    """
+    The values by their keys; of a key that comes twice, the last.
+    """
+    return {entry.key: entry.value for entry in struct.fields}
 
 
-def _member(struct: Any, key: str) -> Any:
-    """
-    The value under a key: the last one, or one that is unset and so reads as empty.
-    """
-    found = [entry for entry in struct.fields if entry.key == key]
-    return found[-1].value if found else Struct().fields.add().value
+def _strings(members: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value.string_value for key, value in members.items()}
 
 
 def _struct(values: Mapping[str, Any]) -> Any:

@@ -58,14 +58,12 @@ def _file() -> FileDescriptorProto:
                 field.type_name = f".{_PACKAGE}.{kind}"
             else:
                 field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-            if name == "Value":
+            if name == "Value" or label == "key":
                 field.oneof_index = 0
-            elif label == "key":
-                # A map's entry always writes its key, an empty one too: explicit presence.
-                field.oneof_index = 0
-                field.proto3_optional = True
+        # A Value is one of its kinds.  A map's entry always writes its key, an empty one too;
+        # in proto3 a plain string would be left out, one in a oneof is not.
         if name in ("Value", "Entry"):
-            message.oneof_decl.add(name="kind" if name == "Value" else "_key")
+            message.oneof_decl.add(name="oneof")
     return file
 
 
