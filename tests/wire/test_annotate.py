@@ -160,7 +160,7 @@ class AnnotateTests(SynchronousTestCase):
         """
         lines = list(render(annotate(TINY), width=4))
         self.assertEqual(f"000000  {'magic':64}  3d 23 04 67", lines[0])
-        self.assertTrue(lines[2].endswith("Struct'  0a 2a 74 79 ..."), lines[2])
+        self.assertTrue(lines[2].endswith("  0a 2a 74 79 ..."), lines[2])
         self.assertTrue(lines[4].startswith("000036    Struct.fields, 54 bytes: Entry "), lines[4])
 
     def test_document(self) -> None:
