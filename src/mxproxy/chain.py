@@ -45,25 +45,34 @@ class ChainContext:
     count: Callable[[str], None]
 
 
-def configureFilters(specs: Sequence[FilterSpec]) -> list[IFilter]:
+#: The facts that filters keep, by name, and who was the first to say so.
+Claims = dict[str, tuple[Key[Any], str]]
+
+
+def configureFilters(specs: Sequence[FilterSpec], claims: Claims) -> list[IFilter]:
     """
     Find the filters and give them their options.
 
+    @param claims: of the whole configuration: a listener's filters and a cluster's keep their
+        facts on the same connections.
     @raise ChainError: one is unknown, refuses its options, or keeps a fact under a name
         that another one uses.
     """
     filters: list[IFilter] = []
-    keys: dict[str, tuple[Key[Any], str]] = {}
     for spec in specs:
-        where = spec.where or spec.name
+        where = _where(spec)
         try:
             filter = findFilter(spec.name).configure(spec.options)
         except UnknownFilter as error:
             raise ChainError(f"{where}: {error}") from None
         except ValueError as error:
             raise ChainError(f"{where}: {error}") from error
+        if not IFilter.providedBy(filter):
+            raise ChainError(
+                f"{where}: its configure() has returned {filter!r}, which is no IFilter"
+            )
         for key in getattr(filter, "keys", ()):
-            other, whose = keys.setdefault(key.name, (key, where))
+            other, whose = claims.setdefault(key.name, (key, where))
             if other is not key:
                 raise ChainError(
                     f"{where}: keeps a fact named {key.name!r} on connections, and so does"
@@ -89,15 +98,32 @@ def alpnProtocols(configured: Sequence[str], filters: Sequence[IFilter]) -> tupl
 
 
 def wrapFilters(
-    terminal: IProtocolFactory, filters: Sequence[IFilter], context: IChainContext
+    terminal: IProtocolFactory,
+    specs: Sequence[FilterSpec],
+    filters: Sequence[IFilter],
+    context: IChainContext,
 ) -> IProtocolFactory:
     """
-    @param filters: from the network's side to the terminal's.
+    @param specs: from the network's side to the terminal's.
+    @param filters: what L{configureFilters} has made of them.
+    @raise ChainError: one cannot be used in this chain.
     """
     factory = terminal
-    for filter in reversed(filters):
-        factory = adopt(filter.wrap(factory, context), context)
+    for spec, filter in reversed(list(zip(specs, filters, strict=True))):
+        try:
+            wrapped = filter.wrap(factory, context)
+        except ValueError as error:
+            raise ChainError(f"{_where(spec)}: {error}") from error
+        if not IProtocolFactory.providedBy(wrapped):
+            raise ChainError(
+                f"{_where(spec)}: its wrap() has returned {wrapped!r}, which is no IProtocolFactory"
+            )
+        factory = adopt(wrapped, context)
     return factory
+
+
+def _where(spec: FilterSpec) -> str:
+    return spec.where or spec.name
 
 
 def wrapTLS(

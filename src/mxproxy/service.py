@@ -7,6 +7,7 @@ listens: L{ProxyService} either is whole or is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,7 +17,14 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .chain import ChainContext, configureFilters, exchangesMetadata, wrapFilters, wrapTLS
+from .chain import (
+    ChainContext,
+    Claims,
+    configureFilters,
+    exchangesMetadata,
+    wrapFilters,
+    wrapTLS,
+)
 from .config.plan import ClusterPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain
@@ -40,8 +48,11 @@ class ProxyService(Service):
 
     log = Logger()
 
-    def __init__(self, plan: Plan, reactor: Any) -> None:
+    def __init__(
+        self, plan: Plan, reactor: Any, observers: Sequence[IConnectionObserver] = ()
+    ) -> None:
         """
+        @param observers: who else is told of connections, beside the logs.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
         """
@@ -51,11 +62,12 @@ class ProxyService(Service):
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._log = AccessLog(plan.access_log) if plan.access_log else None
-        self._observers: list[IConnectionObserver] = [self.connections, FaultLog()]
+        self._observers = [self.connections, FaultLog(), *observers]
         if self._log is not None:
             self._observers.append(self._log)
-        self._clusters = {cluster.name: self._cluster(cluster) for cluster in plan.clusters}
-        self._listeners = [self._listener(listener) for listener in plan.listeners]
+        claims: Claims = {}
+        self._clusters = {cluster.name: self._cluster(cluster, claims) for cluster in plan.clusters}
+        self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
 
     # -- building
 
@@ -64,27 +76,27 @@ class ProxyService(Service):
             side, name, listener, self.plan.node, self._reactor, self.counters.count
         )
 
-    def _cluster(self, plan: ClusterPlan) -> Cluster:
+    def _cluster(self, plan: ClusterPlan, claims: Claims) -> Cluster:
         context = self._context("upstream", plan.name)
-        filters = configureFilters(plan.filters)
+        filters = configureFilters(plan.filters, claims)
         cluster = Cluster(self._reactor, plan.name, plan.endpoints, plan.connect_timeout)
-        chain = wrapFilters(UpstreamFactory(context), filters, context)
+        chain = wrapFilters(UpstreamFactory(context), plan.filters, filters, context)
         factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
         cluster.chain = UpstreamChain(factory, exchangesMetadata(filters))
         return cluster
 
-    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan) -> FilterChain:
+    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan, claims: Claims) -> FilterChain:
         context = self._context("downstream", plan.name, listener.name)
-        filters = configureFilters(plan.filters)
+        filters = configureFilters(plan.filters, claims)
         terminal = TCPProxyFactory(context, self._clusters[plan.cluster])
-        chain = wrapFilters(terminal, filters, context)
+        chain = wrapFilters(terminal, plan.filters, filters, context)
         factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
         return FilterChain(plan, factory, exchangesMetadata(filters))
 
     def _listener(
-        self, plan: ListenerPlan
+        self, plan: ListenerPlan, claims: Claims
     ) -> tuple[ListenerPlan, IStreamServerEndpoint, ListenerFactory]:
-        chains = [self._chain(plan, chain) for chain in plan.chains]
+        chains = [self._chain(plan, chain, claims) for chain in plan.chains]
         factory = ListenerFactory(
             chains,
             self._context("downstream", "", plan.name),
