@@ -20,7 +20,7 @@ The rules that make layers compose:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
@@ -300,7 +300,8 @@ class LayerFactory(Factory):
     """
     Makes one kind of layer for one chain.
 
-    @ivar layer: the layer's class, or anything that is called with this factory.
+    @ivar layer: the layer's class, or anything that is called with this factory; a subclass's
+        attribute, or an argument.
     @ivar inner: the factory of what is above.
     @ivar context: the chain's L{IChainContext}.
     """
@@ -308,9 +309,16 @@ class LayerFactory(Factory):
     noisy = False
     layer: Any = Layer
 
-    def __init__(self, inner: IProtocolFactory, context: IChainContext) -> None:
+    def __init__(
+        self,
+        inner: IProtocolFactory,
+        context: IChainContext,
+        layer: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.inner = inner
         self.context = context
+        if layer is not None:
+            self.layer = layer
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """One layer for one connection."""

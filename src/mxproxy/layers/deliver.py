@@ -59,7 +59,10 @@ class HoldingLayer(Layer):
 
     def readConnectionLost(self) -> None:
         """The end, while this layer is on its way out: behind what is held."""
-        self.deliverEOF()
+        if self.protocol is None:
+            super().readConnectionLost()
+        else:
+            self.deliverEOF()
 
     def connectionLost(self, reason: Failure) -> None:
         """What is held goes first, paused or not: there is no later."""

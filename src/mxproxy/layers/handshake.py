@@ -54,6 +54,8 @@ class HandshakeLayer(HoldingLayer):
     def learnt(self, result: object) -> None:
         """
         The machine has come to a result; perhaps not the last one.
+
+        @param result: never C{None}: an L{Outcome} without a result teaches nothing.
         """
 
     # -- the run
@@ -106,13 +108,13 @@ class HandshakeLayer(HoldingLayer):
     def _apply(self, outcome: Outcome, eof: bool = False) -> None:
         if outcome.abort:
             self._finish()
-            self.learnt(outcome.result)
+            self._learn(outcome)
             self.peer.closing(outcome.abort)
             self.transport.abortConnection()
             return
         if outcome.final:
             self._finish()
-        self.learnt(outcome.result)
+        self._learn(outcome)
         if outcome.send:
             self.transport.write(outcome.send)
         if outcome.final:
@@ -121,6 +123,10 @@ class HandshakeLayer(HoldingLayer):
         if self.protocol is None:
             self.connectInner()
         self.deliver(outcome.forward)
+
+    def _learn(self, outcome: Outcome) -> None:
+        if outcome.result is not None:
+            self.learnt(outcome.result)
 
 
 class HandshakeFactory(LayerFactory):
@@ -139,7 +145,9 @@ class HandshakeFactory(LayerFactory):
         context: IChainContext,
         machine: Callable[[], Any],
         timeout: float,
+        *,
+        layer: Callable[[Any], Any] | None = None,
     ) -> None:
-        super().__init__(inner, context)
+        super().__init__(inner, context, layer)
         self.machine = machine
         self.timeout = timeout

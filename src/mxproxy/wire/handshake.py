@@ -17,7 +17,7 @@ class Outcome:
     """
     What a handshake has come to.
 
-    @ivar result: the fact that was learnt; its type is the machine's own.
+    @ivar result: the fact that was learnt; its type is the machine's own.  C{None}: none.
     @ivar send: bytes for the peer, to be written before anything of the application.
     @ivar forward: bytes that were read and belong to the application; they go on, in
         order, to whatever is above.
