@@ -67,6 +67,14 @@ class IPeer(Interface):
     peer_state = Attribute("L{mxproxy.wire.peerstate.PeerState}: found, or why not.")
     bytes_received = Attribute("int: the application's bytes read from this peer.")
     bytes_sent = Attribute("int: the application's bytes written to this peer.")
+    close_reason = Attribute("str: why this side ended; empty while nobody has said so.")
+
+    def closing(reason: str) -> None:
+        """
+        Say why you are about to close this side; the first reason said is kept.
+
+        @param reason: C{"token"} or C{"token: detail"}, one bounded, printable line.
+        """
 
 
 class IConnection(Interface):
@@ -230,6 +238,8 @@ class IFilter(Interface):
         @return: an L{IProtocolFactory} whose protocols wrap those of C{inner}: a
             L{mxproxy.layers.base.LayerFactory}, or any stock
             L{twisted.protocols.policies.WrappingFactory}.
+        @raise ValueError: the filter cannot be used in this chain; the message, one line,
+            says why.
         """
 
 

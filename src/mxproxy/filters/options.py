@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class OptionError(ValueError):
@@ -55,6 +56,31 @@ class Options:
             bound = "" if above == -math.inf else f" above {above:g}"
             raise OptionError(f"{name}={text!r} has to be a number{bound}")
         return value
+
+    def integer(self, name: str, default: int | None = None, above: float = -math.inf) -> int:
+        """
+        @param above: the value has to be greater than this.
+        """
+        text = self.text(name, None if default is None else str(default))
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value <= above:
+            bound = "" if above == -math.inf else f" above {above:g}"
+            raise OptionError(f"{name}={text!r} has to be a whole number{bound}")
+        return value
+
+    def file(self, name: str) -> bytes:
+        """
+        What is in the file that the option names; it has to be given.
+        """
+        path = self.text(name)
+        try:
+            return Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise OptionError(f"{name}={path!r} cannot be read: {why}") from error
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
         """

@@ -14,7 +14,6 @@ goes around it::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
@@ -84,12 +83,8 @@ class Upper(Layer):
     _lost = False
 
     def write(self, data: bytes) -> None:
-        """Through the wrapper."""
+        """Through the wrapper; a sequence, too, so that a wrapper sees all bytes in one place."""
         self.transport.write(data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Through the wrapper."""
-        self.transport.writeSequence(data)
 
     def readConnectionLost(self) -> None:
         """From L{Lower}; too early for what is above where the wrapper withholds it."""
