@@ -4,6 +4,7 @@ What a command line comes to, for each mode and each kind of TLS.
 
 from __future__ import annotations
 
+from mxproxy.config import options as module
 from mxproxy.config.plan import FilterSpec, Plan
 from mxproxy.tls.settings import PEM, ClientTLS, ServerTLS
 from tests.config.commandline import ENDS, INBOUND, OUTBOUND, PLAIN, TLS, CommandLineCase, parse
@@ -179,6 +180,23 @@ class FilterTests(CommandLineCase):
         plan = parse([*OUTBOUND, "--filter", text, "--filter", ISTIO]).plan
         self.assertEqual(plan.listeners[0].chains[0].filters, (spec, other))
         self.assertEqual(len(plan.clusters[0].filters), 1)
+
+    def test_afterTheExchange(self) -> None:
+        """
+        On every chain of the listener.  The plugin is asked once, while parsing, whether it
+        takes the options; what it answers is not kept.
+        """
+        asked: list[object] = []
+
+        class Plugin:
+            def configure(self, options: object) -> None:
+                asked.append(options)
+
+        self.patch(module, "findFilter", lambda name: Plugin())
+        plan = parse([*INBOUND, "--downstream-tls", "permissive", "--filter", "limit:most=5"]).plan
+        names = ["metadata_exchange", "limit"]
+        self.assertEqual([filters for *_, filters in chains(plan)], [names, names])
+        self.assertEqual(asked, [{"most": "5"}])
 
     def test_endpointEscapes(self) -> None:
         """

@@ -204,7 +204,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     ),
     # What does not go together.
     (
-        ("--config", "envoy.yaml", "--mode", "inbound"),
+        ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
         "--mode beside --config: the file says it all, --access-log aside",
     ),
     (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -357,8 +358,11 @@ class RunningTests(SynchronousTestCase):
             said, ["access log pipe: not written out within 5 s, the last lines are lost"]
         )
         # The thread goes on, and may end after all; nobody waits for it.
+        failed: list[object] = []
+        self.patch(threading, "excepthook", failed.append)
         got = 0
         while got < 1_000_001:
             got += len(os.read(reader, 65536))
         self.assertTrue(writer.join(30))
+        self.assertEqual(failed, [])
         os.close(reader)

@@ -277,13 +277,21 @@ class StepTests(WriterCase):
 
     def test_lossAtTheEnd(self) -> None:
         """
-        What was lost last is told when the writer stops; what comes later is lost, too.
+        What was lost last is told when the writer stops.
         """
         writer = self.start(limit=8)
         self.write(writer, "aaa", "bbb", "lost")
         writer.stop()
-        self.assertEqual(self.step(writer, "late"), "aaa\nbbb\nlost 1\n")
-        self.assertEqual(writer.dropped, 2)
+        self.assertEqual(self.step(writer), "aaa\nbbb\nlost 1\n")
+
+    def test_late(self) -> None:
+        """
+        What comes after the stop is lost: the thread may have ended.
+        """
+        writer = self.start()
+        writer.stop()
+        self.assertEqual(self.step(writer, "late"), "")
+        self.assertEqual(writer.dropped, 1)
 
     # -- a file that takes nothing
 
