@@ -37,6 +37,34 @@ class FilterSpec:
 
 
 @dataclass(frozen=True)
+class FilterChainMatch:
+    """
+    Which connections a filter chain takes: Envoy's C{FilterChainMatch}, field by field.
+
+    What is empty matches everything.  L{mxproxy.matching} says which chain wins.
+
+    @ivar prefix_ranges: networks (C{"10.0.0.0/8"}) that the destination has to be in.
+    @ivar server_names: SNI, exact or as C{"*.example.com"}.
+    @ivar transport_protocol: L{TLS} or L{RAW_BUFFER}.
+    @ivar application_protocols: ALPN as the client offers it, or what an HTTP inspector
+        has found; any of them.
+    @ivar direct_source_prefix_ranges: of the socket's peer, whatever a PROXY header says.
+    @ivar source_type: C{"SAME_IP_OR_LOOPBACK"}, C{"EXTERNAL"}, or empty.
+    @ivar source_prefix_ranges: of the downstream's address.
+    """
+
+    destination_port: int | None = None
+    prefix_ranges: tuple[str, ...] = ()
+    server_names: tuple[str, ...] = ()
+    transport_protocol: str = ""
+    application_protocols: tuple[str, ...] = ()
+    direct_source_prefix_ranges: tuple[str, ...] = ()
+    source_type: str = ""
+    source_prefix_ranges: tuple[str, ...] = ()
+    source_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class FilterChainPlan:
     """
     One way through a listener.
