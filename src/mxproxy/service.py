@@ -62,9 +62,12 @@ class ProxyService(Service):
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._log = AccessLog(plan.access_log) if plan.access_log else None
-        self._observers = [self.connections, FaultLog(), *observers]
+        self._observers = [FaultLog(), *observers]
         if self._log is not None:
             self._observers.append(self._log)
+        # Last: when it has no connection left, the access log is stopped, and has to have
+        # been told by then.
+        self._observers.append(self.connections)
         claims: Claims = {}
         self._clusters = {cluster.name: self._cluster(cluster, claims) for cluster in plan.clusters}
         self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
