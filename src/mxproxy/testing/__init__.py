@@ -7,6 +7,8 @@ For tests of filters, layers and whole proxies, without a socket or a second of 
     because they are.
   - L{Application}: a protocol that does as it is told and remembers what became of it.
   - L{Bench}: a filter between a transport and an application, played by a transcript.
+  - L{checkFilter}: whether a filter is fit for a chain, tried at every step.
+  - L{Sidecars}: two whole sidecars and the applications beside them.
   - L{mustNotBeUsed}: for paths that are never taken.
 
 See docs/filters.md for how a filter is tested with them.
@@ -16,7 +18,9 @@ from __future__ import annotations
 
 from .application import Application, ApplicationFactory
 from .bench import Bench
+from .contract import ContractBroken, Conversation, checkFilter
 from .reactor import MemoryPort, MemoryReactor, Restless
+from .sidecars import Proxy, Sidecars
 from .sockets import MemorySocket, Pipe
 from .transcript import Symbols, Transcript, TranscriptDiffers
 from .transport import Link, MemoryTransport, connect
@@ -26,16 +30,21 @@ __all__ = [
     "Application",
     "ApplicationFactory",
     "Bench",
+    "ContractBroken",
+    "Conversation",
     "Link",
     "MemoryPort",
     "MemoryReactor",
     "MemorySocket",
     "MemoryTransport",
     "Pipe",
+    "Proxy",
     "Restless",
+    "Sidecars",
     "Symbols",
     "Transcript",
     "TranscriptDiffers",
+    "checkFilter",
     "connect",
     "mustNotBeUsed",
 ]

@@ -41,6 +41,7 @@ class Application(Protocol):
     @ivar paused: it has asked for nothing to be delivered.
     @ivar held: as a producer, it was asked to write nothing.
     @ivar unexpected: what was delivered when nothing should have been, in words.
+    @ivar onConnect: called within C{connectionMade}.
     @ivar onData: called with what was delivered, within C{dataReceived}.
     """
 
@@ -58,6 +59,7 @@ class Application(Protocol):
         self.paused = False
         self.held = False
         self.unexpected: list[str] = []
+        self.onConnect: Callable[[], None] = lambda: None
         self.onData: Callable[[bytes], None] = lambda data: None
         self._leaving = False
 
@@ -67,6 +69,7 @@ class Application(Protocol):
         """It is connected."""
         self.connections += 1
         self._tell("connected", None)
+        self.onConnect()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes are delivered."""
@@ -89,6 +92,8 @@ class Application(Protocol):
         assert reason is not None
         self.losses.append(describeLoss(reason))
         self._tell("closed", self.losses[-1])
+        # They may well be closures over this very object.
+        self.onConnect = lambda: None
         self.onData = lambda data: None
 
     def pauseProducing(self) -> None:
@@ -105,6 +110,11 @@ class Application(Protocol):
         """It is to write no more."""
         self.held = True
 
+    def wrong(self, what: str) -> None:
+        """Note that something has happened that never should."""
+        self.unexpected.append(what)
+        self._tell("wrong", what)
+
     def _expected(self, what: str) -> None:
         for wrong, why in (
             (not self.connections, "before it was connected"),
@@ -114,7 +124,7 @@ class Application(Protocol):
             (self.losses, "after the connection was lost"),
         ):
             if wrong:
-                self.unexpected.append(f"{what} delivered {why}")
+                self.wrong(f"{what} delivered {why}")
 
     # -- what it does
 

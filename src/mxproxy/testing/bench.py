@@ -42,6 +42,7 @@ What happens:
     C{found: NAME}            the peer is known; C{absent: STATE}: or known to be absent
     C{left: NAME}             a layer has finished
     C{closed: REASON}         the connection is over, and why
+    C{app<< wrong: WHAT}      it was delivered what no layer may deliver
     ========================  =========================================================
 """
 
@@ -139,6 +140,7 @@ class Bench:
             self.connection.opened(transport)
         else:
             self.connection.attach(self.peer, transport)
+        self.factory.doStart()
         protocol = self.factory.buildProtocol(transport.getPeer())
         if protocol is None:
             transport.socket.close()
@@ -230,7 +232,9 @@ class BenchApplication(Application):
 
     def connectionMade(self) -> None:
         """The facts have to be there already."""
-        self.connection = IConnection(self.transport)
+        self.connection = IConnection(self.transport, None)
+        if self.connection is None:
+            self.wrong("IConnection(self.transport) is not to be had in connectionMade")
         super().connectionMade()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
@@ -249,11 +253,12 @@ class _Top(Factory):
     noisy = False
 
     def __init__(self, application: Application) -> None:
-        self._application = application
+        self._application: Application | None = application
 
-    def buildProtocol(self, addr: object) -> Application:
-        """See L{Factory}."""
-        return self._application
+    def buildProtocol(self, addr: object) -> Application | None:
+        """See L{Factory}.  It is not kept: layers have their factories, and a cycle would be."""
+        application, self._application = self._application, None
+        return application
 
 
 class _BenchTransport(MemoryTransport):
