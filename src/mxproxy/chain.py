@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from .config.plan import FilterSpec
@@ -22,6 +23,8 @@ from .plugins import UnknownFilter, findFilter
 from .tls.context import ClientContext, ServerContext
 from .tls.settings import ClientTLS, ServerTLS
 from .wire.metadata import Node
+
+log = Logger()
 
 
 class ChainError(ValueError):
@@ -142,4 +145,6 @@ def wrapTLS(
         return inner
     live = replace(settings, alpn=alpnProtocols(settings.alpn, filters))
     tls = ServerContext(live) if isinstance(live, ServerTLS) else ClientContext(live)
+    for warning in tls.warnings:
+        log.warn("{name}: {warning}", name=context.name, warning=warning)  # noqa: G010
     return TLSFactory(inner, context, tls, timeout)

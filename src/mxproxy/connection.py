@@ -250,6 +250,9 @@ class Connection:
         if self.downstream.open or self.upstream.open or self._endedMonotonic is not None:
             return
         self._endedMonotonic = self._seconds()
+        if self.upstream.peer_state is PeerState.PENDING:
+            # It was never connected; nobody will say more of it.
+            self.upstream.metadata = Absence(PeerState.CLOSED)
         for observer in self._observers:
             observer.closed(self)
         # Facts are third parties' objects; with them gone no cycle outlives the connection.

@@ -33,6 +33,7 @@ from .observe.access_log import AccessLog, formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
 from .observe.live import LiveConnections
+from .observe.reopen import ReopenSignal
 from .tcp import TCPProxyFactory, UpstreamFactory
 from .upstream import Cluster, UpstreamChain
 
@@ -61,6 +62,7 @@ class ProxyService(Service):
         self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
+        self._signal: ReopenSignal | None = None
         self._log = AccessLog(plan.access_log) if plan.access_log else None
         self._observers = [FaultLog(), *observers]
         if self._log is not None:
@@ -134,6 +136,10 @@ class ProxyService(Service):
                 raise SystemExit(
                     f"mxproxy: access log {self.plan.access_log}: {error.strerror or error}"
                 ) from None
+        else:
+            # It is what tells a proxy to reopen its logs; one without any goes on running.
+            self._signal = ReopenSignal(lambda: None, self._reactor)
+            self._signal.install()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
@@ -150,3 +156,5 @@ class ProxyService(Service):
         await self.connections.whenNone()
         if self._log is not None:
             await self._log.stop()
+        if self._signal is not None:
+            self._signal.remove()

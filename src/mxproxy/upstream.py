@@ -8,6 +8,7 @@ whatever the layer, is answered by the next endpoint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -182,7 +183,8 @@ def _brief(failure: Failure) -> str:
     """An error of connecting, in a few words."""
     error = failure.value
     if isinstance(error, ConnectError) and error.osError is not None:
-        return str(getattr(error.osError, "strerror", None) or error.osError)
+        number = getattr(error.osError, "errno", error.osError)
+        return os.strerror(number) if isinstance(number, int) else str(error.osError)
     return " ".join(str(error).split()) or type(error).__name__
 
 
