@@ -66,7 +66,13 @@ class Page:
         Print a command line as it can be given to a shell.
         """
         for line in wrapCommand(words, WIDTH - 3):
-            self.line(f"   {self.style(line, 'cyan')}")
+            self.shell(line)
+
+    def shell(self, line: str) -> None:
+        """
+        Print a line for a shell, however long it is.
+        """
+        self.line(f"   {self.style(line, 'cyan')}")
 
 
 def wrapCommand(words: Sequence[str], width: int) -> list[str]:

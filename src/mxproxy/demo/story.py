@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater, react
@@ -69,6 +69,9 @@ _BULK: Final = 8 * 1024 * 1024
 # How many bytes of a line of the prefix are shown.
 _HEX: Final = 6
 
+# Seconds between a failure and its being believed.
+_GRACE: Final = 0.2
+
 # How much is said of what is not as it should be, in characters.
 _SEEN: Final = 300
 
@@ -97,11 +100,11 @@ def run(keep: bool, stdout: TextIO, stderr: TextIO) -> int:
         Page(stderr).line("\nmxproxy demo: interrupted; everything is stopped and removed")
         return EXIT_INTERRUPTED
     demo.page.line()
-    demo.page.line(
-        f"All of it is stopped, {demo.directory} is removed; that took {demo.seconds:.1f} seconds."
-    )
-    if not keep:
-        demo.page.line("Leave it running to play with it: mxproxy demo --keep")
+    if keep:
+        demo.page.line(f"All of it is stopped, {demo.directory} is removed.")
+    else:
+        demo.page.line(f"All of it is stopped and removed, after {demo.seconds:.1f} seconds.")
+        demo.page.line("To leave it running and play with it: mxproxy demo --keep")
     return 0
 
 
@@ -142,6 +145,8 @@ class Demo:
         self.unread = False
         self.seconds = 0.0
         self._reactor: Any = None
+        self._began = 0.0
+        self._stopping = False
         self._story: Deferred[None] = Deferred()
         self._nodes: dict[str, Node] = {}
         self._ports = (0, 0, 0)
@@ -153,7 +158,7 @@ class Demo:
         For C{react}: everything, the cleaning up too, which C{react} waits for.
         """
         self._reactor = reactor
-        began = reactor.seconds()
+        self._began = reactor.seconds()
         # Before that, the reactor has not taken over the signals.
         await deferLater(reactor, 0)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -164,16 +169,17 @@ class Demo:
         try:
             await self._story
             self.finished = True
-        except CancelledError:
-            # A signal; with --keep it is how it ends.
-            pass
         except BrokenPipeError:
             self.unread = True
-        except DemoFailed as error:
-            self._fail(str(error))
-        except Exception:  # noqa: BLE001 - it has to be cleaned up, and said
-            self._fail(f"this should not happen:\n{Failure().getTraceback()}")
-        self.seconds = reactor.seconds() - began
+        except Exception as error:  # noqa: BLE001 - whatever it is has to be said
+            traceback = Failure().getTraceback()
+            if not self._stopping:
+                # Ctrl-C ends the sidecars too, and that may be seen first.
+                await deferLater(reactor, _GRACE)
+            # Once it is stopping, an error is only what that looks like from in here.
+            if not self._stopping:
+                expected = isinstance(error, DemoFailed)
+                self._fail(str(error) if expected else f"this should not happen\n{traceback}")
 
     def _fail(self, why: str) -> None:
         if not self.failure:
@@ -184,6 +190,7 @@ class Demo:
         """
         End the story, the sidecars and the directory.
         """
+        self._stopping = True
         self._story.cancel()
         return Deferred.fromCoroutine(self._cleanUp())
 
@@ -199,6 +206,7 @@ class Demo:
                 shutil.rmtree(self.directory)
         except OSError as error:
             self._fail(f"cannot remove {self.directory}: {error}")
+        self.seconds = self._reactor.seconds() - self._began
 
     # -- the story
 
@@ -289,14 +297,15 @@ class Demo:
         page = self.page
         self._draw()
         page.heading("1. Two sidecars, as they were started")
-        page.command(["cd", str(self.directory)])
+        page.shell(f"cd {shlex.quote(str(self.directory))}")
         twistd = findTwistd()
         if len(twistd) == 1:
             directory, _ = os.path.split(twistd[0])
             if shutil.which("twistd") != twistd[0]:
-                page.line(f"   {page.style(f'PATH={shlex.quote(directory)}:$PATH', 'cyan')}")
+                page.shell(f"PATH={shlex.quote(directory)}:$PATH")
             twistd = ["twistd"]
         for sidecar in self.sidecars:
+            page.line()
             page.command([*twistd, *sidecar.arguments])
 
     def _draw(self) -> None:
@@ -383,7 +392,7 @@ class Demo:
         Clients that have no sidecar.
         """
         page, (_, inbound, _) = self.page, self._ports
-        page.heading(f"5. Clients without a sidecar, straight to the inbound one at :{inbound}")
+        page.heading(f"5. Without a sidecar, straight to :{inbound}, and what inbound.log says")
         refused = page.style("✗ refused", "red")
         for who, tls in (
             ("Plaintext", None),
@@ -393,7 +402,7 @@ class Demo:
             entry = await self._closed("inbound", reply.address)
             _require(not reply.data and entry["close_reason"], f"{who} is refused", reply)
             page.line(f"   {who}")
-            page.line(f"   {refused}  {entry['close_reason']}")
+            page.line(f"     {refused}  {entry['close_reason']}")
         reply = await self._talk(inbound, get(), self._mutual("istio"))
         peer = (await self._closed("inbound", reply.address))["downstream"]
         _require(
@@ -401,9 +410,13 @@ class Demo:
             "mutual TLS without the exchange passes",
             reply,
         )
-        page.line(f"   Mutual TLS with {CLIENT.name}'s certificate and the ALPN {peer['alpn']}")
-        page.line(f"   {page.style('✓ passed', 'green')}   untouched, no prefix: {reply.status}")
-        page.line(f"              {peer['peer_state']}, but {peer['principal']}")
+        page.line(
+            f"   Mutual TLS with {CLIENT.name}'s certificate, and {peer['alpn']} as its only ALPN"
+        )
+        page.line(
+            f"     {page.style('✓ passed', 'green')}   untouched, without a prefix: {reply.status}"
+        )
+        page.line(f"                peer_state {peer['peer_state']}, principal {peer['principal']}")
 
     def _showCommands(self) -> None:
         """
@@ -411,7 +424,7 @@ class Demo:
         """
         page, (outbound, inbound, _) = self.page, self._ports
         page.heading("All of it stays up until Ctrl-C. To try in another terminal:")
-        page.command(["cd", str(self.directory)])
+        page.shell(f"cd {shlex.quote(str(self.directory))}")
         tls = "-cert web.crt -key web.key -CAfile ca.crt"
         for what, *lines in (
             ("what the sidecars log", "tail -f inbound.log outbound.log"),
@@ -419,7 +432,7 @@ class Demo:
             ("plaintext", f"curl http://{HOST}:{inbound}/"),
             ("TLS without a certificate", f"curl -k https://{HOST}:{inbound}/"),
             (
-                "mutual TLS without ALPN",
+                "mutual TLS without the exchange",
                 f"curl -k --cert web.crt --key web.key https://{HOST}:{inbound}/",
             ),
             (
@@ -431,7 +444,7 @@ class Demo:
         ):
             page.line(f"   {page.style(f'# {what}', 'dim')}")
             for line in lines:
-                page.line(f"   {page.style(line, 'cyan')}")
+                page.shell(line)
 
     async def _untilOneEnds(self) -> None:
         """
