@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -138,6 +139,16 @@ class AdoptTests(SynchronousTestCase):
         bench.application.transport.writeSequence(iter([b"hel", b"lo"]))
         self.assertEqual(seen, [b"hello"])
         self.assertEqual(bench.transport.take(), b"hello")
+
+    def test_quiet(self) -> None:
+        """
+        Nobody is told that a stock factory was started.
+        """
+        with capturedLogs() as events:
+            bench = Bench(lambda inner, context: WrappingFactory(inner))
+            bench.connect()
+            bench.factory.doStart()
+        self.assertEqual(events, [])
 
 
 class FactTests(SynchronousTestCase):

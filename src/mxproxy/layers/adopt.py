@@ -149,6 +149,7 @@ class AdoptFactory(LayerFactory):
         self.upper = UpperFactory(stock.wrappedFactory, context)
         super().__init__(self.upper, context)
         stock.wrappedFactory = self.upper
+        stock.noisy = False  # As every factory of a chain: nobody asks when it was started.
         self.stock = stock
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
