@@ -1,0 +1,3 @@
+"""
+Two filters for mxproxy, as a third party writes them.
+"""

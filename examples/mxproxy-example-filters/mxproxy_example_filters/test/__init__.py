@@ -1,0 +1,3 @@
+"""
+The filters, played: C{python -m twisted.trial mxproxy_example_filters}.
+"""
