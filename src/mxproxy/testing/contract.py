@@ -179,9 +179,9 @@ class _Check:
         Everything was fed: everything has to be there, and the other direction, too.
         """
         run.need(run.connected, "the application is still not connected")
-        run.equal("delivered", run.application.received, self.delivered)
+        run.hasDelivered(self.delivered)
         run.step("the application writes", run.application.write, self._conversation.outgoing)
-        run.equal("sent", run.taken(), self.sent)
+        run.hasSent(self.sent)
 
     def plausible(self, run: _Run, fed: bytes, all: bool = True) -> None:
         """
@@ -191,7 +191,7 @@ class _Check:
         """
         received = run.application.received
         if all and self.transparent and run.connected:
-            run.equal("delivered", received, fed)
+            run.hasDelivered(fed)
         assert self.delivered is not None
         run.need(
             self.delivered.startswith(received) or received in fed,
@@ -208,9 +208,10 @@ class _Check:
                     run.feed(self.incoming[at : at + size])
                 self.complete(run)
                 run.end()
-                run.need(run.application.endings == 1, "the end of the stream was not delivered")
+                run.hasEnded()
                 run.step("the application writes again", run.application.write, b"x" * 100)
-                run.need(len(run.taken()) > len(self.sent), "no writing after the peer's end")
+                more = run.until(lambda: len(run.taken()) > len(self.sent))
+                run.need(more, "no writing after the peer's end")
                 run.step("the application ends its stream", run.application.end)
                 run.need(run.transport.eofWritten, "the application's end was not passed on")
                 run.step("the application closes", run.application.close)
@@ -227,33 +228,29 @@ class _Check:
         for step in self.steps("the application ends its stream first"):
             with step as (run, _, rest):
                 if run.connected:
-                    run.step("the application writes", run.application.write, b"x")
+                    before = len(run.taken())
+                    run.step("the application writes", run.application.write, b"x" * 100)
                     run.step("the application ends its stream", run.application.end)
+                    run.need(len(run.taken()) > before, "what was written before was not sent")
                     run.need(run.transport.eofWritten, "the application's end was not passed on")
                     run.need(not run.transport.closed, "its end closed both directions")
                     run.feed(rest)
-                    run.equal("delivered", run.application.received, self.delivered)
+                    run.hasDelivered(self.delivered)
                     run.end()
-                    run.need(
-                        run.application.endings == 1, "the end of the stream was not delivered"
-                    )
+                    run.hasEnded()
 
     def pauses(self) -> None:
         """Neither bytes nor the end, until it resumes."""
         for step in self.steps("paused"):
             with step as (run, _, rest):
                 if run.connected:
-                    run.pauseIsCounted()
                     run.step("the application pauses", run.application.pause)
                     run.feed(rest)
                     run.end()
                     run.wait(self._conversation.patience)
-                    run.step("the application resumes", run.application.resume)
-                    run.wait(0)
-                    run.equal("delivered", run.application.received, self.delivered)
-                    run.need(
-                        run.application.endings == 1, "the end of the stream was not delivered"
-                    )
+                    run.resume()
+                    run.hasDelivered(self.delivered)
+                    run.hasEnded()
 
     def pausedFromTheStart(self) -> None:
         """It pauses in connectionMade, as a terminal does that has nowhere to write."""
@@ -267,9 +264,9 @@ class _Check:
                 run.feed(self.incoming[at:])
                 run.end()
                 run.need(run.connected, "the application is still not connected")
-                run.step("the application resumes", run.application.resume)
-                run.equal("delivered", run.application.received, self.delivered)
-                run.need(run.application.endings == 1, "the end of the stream was not delivered")
+                run.resume()
+                run.hasDelivered(self.delivered)
+                run.hasEnded()
 
     def pausesFromWithin(self) -> None:
         """It pauses in dataReceived; and once pauses and resumes there."""
@@ -280,9 +277,9 @@ class _Check:
             for _ in range(len(self.incoming) + 1):
                 if run.application.endings:
                     break
-                run.step("the application resumes", run.application.resume)
-            run.equal("delivered", run.application.received, self.delivered)
-            run.need(run.application.endings == 1, "the end of the stream was not delivered")
+                run.resume()
+            run.hasDelivered(self.delivered)
+            run.hasEnded()
         for way, size in (("whole", len(self.incoming) or 1), ("byte by byte", 1)):
             with self.run(f"paused and resumed in dataReceived, {way}") as run:
                 run.whenData(_pauseAndResume)
@@ -303,9 +300,7 @@ class _Check:
                     "the application does not see the end, and the connection is not closed",
                 )
                 if run.connected and not run.transport.closed:
-                    run.need(
-                        run.application.endings == 1, "the end of the stream was not delivered"
-                    )
+                    run.hasEnded()
 
     def losses(self) -> None:
         """The connection breaks."""
@@ -334,6 +329,7 @@ class _Check:
                     run.step("the application closes", run.application.close)
                     run.feed(rest)
                     run.end()
+                    run.until(run.isClosed)
                     run.need(run.transport.closed, "the connection is still open")
                     run.need(len(run.taken()) > before, "what was written before was not sent")
 
@@ -380,7 +376,7 @@ class _Check:
                     for at in range(0, len(big), size):
                         run.feed(big[at : at + size])
                     run.need(run.transport.closed, "the connection is still open")
-                    run.equal("delivered", run.application.received, b"")
+                    run.hasDelivered(b"")
 
     def backPressure(self) -> None:
         """A producer is told to pause when the network is slow, and to go on."""
@@ -405,6 +401,7 @@ class _Run:
         self.application = self.bench.application
         self.transport = self.bench.transport
         self._way = way
+        self._patience = conversation.patience
         self._fed = 0
         self._taken = b""
         self._errors: list[str] = []
@@ -413,6 +410,10 @@ class _Run:
     def connected(self) -> bool:
         """Whether the application is."""
         return self.application.connections > 0
+
+    def isClosed(self) -> bool:
+        """Whether the connection is gone."""
+        return self.transport.closed
 
     # -- steps
 
@@ -443,11 +444,45 @@ class _Run:
         if not self.transport.closed:
             start, self._fed = self._fed, self._fed + len(data)
             self.step(f"bytes {start} to {self._fed} come", self.transport.feed, data)
+            self.letItRead()
 
     def end(self) -> None:
         """The peer ends its stream."""
         if not self.transport.closed:
             self.step("the peer ends its stream", self.transport.feedEOF)
+            self.letItRead()
+
+    def resume(self) -> None:
+        """The application goes on."""
+        self.step("the application resumes", self.application.resume)
+        self.letItRead()
+
+    def letItRead(self) -> None:
+        """
+        A filter that has paused what is below, for a reason of its own, is given time.
+        """
+        transport, application = self.transport, self.application
+        while self.connected and not application.paused and not transport.disconnecting:
+            if transport.closed or transport.reading or transport.endRead:
+                return
+            self.step("the application pauses", application.pause)
+            self.step("the application resumes", application.resume)
+            self.need(not transport.reading, "the filter's own pause was undone by a resume")
+            if not transport.unread:
+                return
+            self.need(
+                bool(self.bench.reactor.getDelayedCalls()),
+                "the filter has paused what is below, and no timer will resume it",
+            )
+            self.wait(self._patience)
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """
+        A filter that passes things on later is given time.
+        """
+        if not condition() and self.bench.reactor.getDelayedCalls():
+            self.wait(self._patience)
+        return condition()
 
     def lose(self) -> None:
         """The connection breaks."""
@@ -467,16 +502,6 @@ class _Run:
     def whenData(self, act: Callable[[Application], None]) -> None:
         """What the application does within each dataReceived."""
         self.application.onData = lambda data: act(self.application)
-
-    def pauseIsCounted(self) -> None:
-        """
-        If the filter itself has paused what is below, the application cannot undo that.
-        """
-        if self.transport.reading or self.transport.closed:
-            return
-        self.step("the application pauses", self.application.pause)
-        self.step("the application resumes", self.application.resume)
-        self.need(not self.transport.reading, "the filter's own pause was undone by a resume")
 
     def finish(self) -> None:
         """
@@ -529,6 +554,21 @@ class _Run:
         if found != expected:
             raise self.broken(f"{what}: {found!r}\n{' ' * len(what)}  not: {expected!r}")
 
+    def hasDelivered(self, expected: bytes | None) -> None:
+        """That and nothing else."""
+        self.until(lambda: self.application.received == expected)
+        self.equal("delivered", self.application.received, expected)
+
+    def hasSent(self, expected: bytes) -> None:
+        """That and nothing else."""
+        self.until(lambda: self.taken() == expected)
+        self.equal("sent", self.taken(), expected)
+
+    def hasEnded(self) -> None:
+        """The application has seen the end of the stream."""
+        ended = self.until(lambda: self.application.endings == 1)
+        self.need(ended, "the end of the stream was not delivered")
+
     def broken(self, what: str) -> ContractBroken:
         """With the way, and the steps."""
         return ContractBroken(f"{self._way}: {what}\n\nwhat had happened:\n{self.bench.transcript}")
@@ -541,7 +581,7 @@ class _Run:
         errors = self._errors
 
         def observe(event: LogEvent) -> None:
-            failure = event.get("log_failure")
+            failure = event.get("log_failure") or event.get("failure")
             if failure is not None:
                 errors.append(f"{failure.type.__name__} was raised: {failure.value}")
 

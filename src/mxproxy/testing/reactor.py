@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any, ClassVar
 
 from twisted.internet import error
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.base import BaseConnector
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
@@ -255,6 +256,18 @@ class MemoryReactor(Clock):
                 return port
         return None
 
+    def resolved(self, address: Any) -> Any:
+        """
+        @return: C{address} with its name, if it has one, looked up in C{names}.
+        @raise DNSLookupError: it is not there.
+        """
+        host = getattr(address, "host", None)
+        if host is None or _isLiteral(host):
+            return address
+        if not self.names.get(host):
+            raise error.DNSLookupError(f"address {host!r} not found")
+        return _ip(self.names[host][0], address.port)
+
     def __repr__(self) -> str:
         return (
             f"<MemoryReactor at {self.rightNow:g} s: {len(self._readers)} reading,"
@@ -264,6 +277,10 @@ class MemoryReactor(Clock):
 
 def _ip(host: str, port: int) -> IPv4Address | IPv6Address:
     return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+
+
+def _isLiteral(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
 
 
 @implementer(IListeningPort)
@@ -364,7 +381,11 @@ class _Dialing:
         connector, self._connector = self._connector, None
         assert connector is not None
         reactor: Any = connector.reactor
-        port = reactor.portAt(connector.destination)
+        try:
+            port = reactor.portAt(reactor.resolved(connector.destination))
+        except error.DNSLookupError:
+            connector.connectionFailed(Failure())
+            return
         if port is None:
             connector.connectionFailed(Failure(error.ConnectionRefusedError()))
             return
@@ -426,7 +447,7 @@ class _Resolver:
         """See L{IHostnameResolver}."""
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
-        own = (hostName,) if hostName.replace(".", "").isdigit() or ":" in hostName else ()
+        own = (hostName,) if _isLiteral(hostName) else ()
         for host in self._names.get(hostName, own):
             resolutionReceiver.addressResolved(_ip(host, portNumber))
         resolutionReceiver.resolutionComplete()

@@ -48,6 +48,7 @@ class MemoryTransport(Connection):
         most that are delivered at once.
     @ivar incoming: the L{Pipe} that this end reads from.
     @ivar outgoing: the L{Pipe} that this end writes to.
+    @ivar endRead: whether the end of the stream was delivered.
     """
 
     connector: Any = None
@@ -78,7 +79,7 @@ class MemoryTransport(Connection):
         self.outgoing = memorySocket.outgoing
         self._host = host or HERE
         self._peer = peer or THERE
-        self._aborted = False
+        self.endRead = False
         super().__init__(memorySocket, Protocol(), reactor)  # type: ignore[arg-type]
 
     def connect(self, protocol: IProtocol) -> None:
@@ -104,6 +105,11 @@ class MemoryTransport(Connection):
         connector, self.connector = self.connector, None
         if connector is not None:
             connector.connectionLost(reason)
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """See L{Connection}."""
+        self.endRead = True
+        super().readConnectionLost(reason)
 
     # -- the test's end of the connection
 
@@ -152,6 +158,11 @@ class MemoryTransport(Connection):
     def reading(self) -> bool:
         """Whether it delivers what comes: neither paused nor at the end of the stream."""
         return self in self.reactor.getReaders()
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is something to be delivered: bytes, or the end of the stream."""
+        return bool(self.incoming.data) or (self.incoming.ended and not self.endRead)
 
     @property
     def buffered(self) -> int:
