@@ -14,9 +14,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from .config.plan import FilterSpec
+from .config.plan import TCP_PROXY, FilterSpec
 from .connection import Key
-from .interfaces import IChainContext, IFilter
+from .interfaces import IChainContext, IFilter, ITerminal, IUpstream
 from .layers.adopt import adopt
 from .layers.tls import TLSFactory
 from .plugins import UnknownFilter, findFilter
@@ -33,6 +33,10 @@ class ChainError(ValueError):
     """
 
 
+def _noUpstream(name: str) -> IUpstream:
+    raise ChainError(f"there is no cluster {name!r}; there is none at all")
+
+
 @implementer(IChainContext)
 @dataclass(frozen=True)
 class ChainContext:
@@ -46,43 +50,87 @@ class ChainContext:
     node: Node
     clock: Any
     count: Callable[[str], None]
+    upstream: Callable[[str], IUpstream] = _noUpstream
+    listener_filters_timeout: float = 0.0
+    continue_on_listener_filters_timeout: bool = False
 
 
 #: The facts that filters keep, by name, and who was the first to say so.
 Claims = dict[str, tuple[Key[Any], str]]
 
 
-def configureFilters(specs: Sequence[FilterSpec], claims: Claims) -> list[IFilter]:
+def configure(spec: FilterSpec, claims: Claims) -> object:
     """
-    Find the filters and give them their options.
+    Find a filter and give it its options.
 
     @param claims: of the whole configuration: a listener's filters and a cluster's keep their
         facts on the same connections.
-    @raise ChainError: one is unknown, refuses its options, or keeps a fact under a name
-        that another one uses.
+    @return: an L{IFilter} or an L{ITerminal}.
+    @raise ChainError: it is unknown, refuses its options, or keeps a fact under a name that
+        another one uses.
     """
-    filters: list[IFilter] = []
-    for spec in specs:
-        where = _where(spec)
+    where = _where(spec)
+    filter: object = spec.settings
+    if filter is None:
         try:
             filter = findFilter(spec.name).configure(spec.options)
         except UnknownFilter as error:
             raise ChainError(f"{where}: {error}") from None
         except ValueError as error:
             raise ChainError(f"{where}: {error}") from error
+    for key in getattr(filter, "keys", ()):
+        other, whose = claims.setdefault(key.name, (key, where))
+        if other is not key:
+            raise ChainError(
+                f"{where}: keeps a fact named {key.name!r} on connections, and so does"
+                f" {whose}; only one of the two can be used"
+            )
+    return filter
+
+
+def configureFilters(specs: Sequence[FilterSpec], claims: Claims) -> list[IFilter]:
+    """
+    L{configure} filters that have something above them.
+
+    @raise ChainError: one cannot be used, or ends a chain.
+    """
+    filters: list[IFilter] = []
+    for spec in specs:
+        filter = configure(spec, claims)
+        if ITerminal.providedBy(filter):
+            raise ChainError(
+                f"{_where(spec)}: {spec.name} ends a chain; it has to be the last filter of a"
+                " filter chain"
+            )
         if not IFilter.providedBy(filter):
             raise ChainError(
-                f"{where}: its configure() has returned {filter!r}, which is no IFilter"
+                f"{_where(spec)}: its configure() has returned {filter!r}, which is no IFilter"
             )
-        for key in getattr(filter, "keys", ()):
-            other, whose = claims.setdefault(key.name, (key, where))
-            if other is not key:
-                raise ChainError(
-                    f"{where}: keeps a fact named {key.name!r} on connections, and so does"
-                    f" {whose}; only one of the two can be used"
-                )
         filters.append(filter)
     return filters
+
+
+def buildTerminal(
+    specs: Sequence[FilterSpec], claims: Claims, context: IChainContext
+) -> IProtocolFactory:
+    """
+    The top of a listener's chain.
+
+    @param specs: all filters of the chain; the last is the terminal.
+    @raise ChainError: it is no terminal, or cannot be used.
+    """
+    if not specs:
+        raise ChainError(f"{context.name}: a filter chain needs at least a terminal filter")
+    filter = configure(specs[-1], claims)
+    if not ITerminal.providedBy(filter):
+        raise ChainError(
+            f"{_where(specs[-1])}: {specs[-1].name} cannot end a filter chain; the last filter has"
+            f" to be a terminal one, such as {TCP_PROXY}"
+        )
+    try:
+        return filter.terminal(context)
+    except ValueError as error:
+        raise ChainError(f"{_where(specs[-1])}: {error}") from error
 
 
 def exchangesMetadata(filters: Sequence[IFilter]) -> bool:

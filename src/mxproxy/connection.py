@@ -64,9 +64,11 @@ class Peer:
     """
 
     original_destination: IAddress | None = None
+    direct_address: IAddress | None = None
     transport_protocol: str | None = None
     tls_version: str | None = None
     server_name: str | None = None
+    application_protocols: Sequence[str] = ()
     alpn_offered: Sequence[str] = ()
     alpn: str | None = None
     principals: Sequence[str] = ()

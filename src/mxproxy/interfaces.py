@@ -39,6 +39,7 @@ __all__ = [
     "IInspector",
     "ILayer",
     "IPeer",
+    "ITerminal",
     "IUpstream",
 ]
 
@@ -53,10 +54,16 @@ class IPeer(Interface):
 
     address = Attribute("C{IAddress} of the other end, or C{None} before it is connected.")
     local_address = Attribute("C{IAddress} of our end, or C{None} before it is connected.")
+    direct_address = Attribute(
+        "C{IAddress} of the socket's other end where a PROXY header named another, or C{None}."
+    )
     original_destination = Attribute("C{IAddress} before redirection, or C{None}.")
     transport_protocol = Attribute("C{'tls'}, C{'raw_buffer'}, or C{None}: not looked at.")
     tls_version = Attribute("C{'TLSv1.2'}, C{'TLSv1.3'}, or C{None} without TLS.")
     server_name = Attribute("The server name (SNI) that the TLS client asked for, or C{None}.")
+    application_protocols = Attribute(
+        "tuple of str: what was found in the first bytes: ALPN offered, or an HTTP version."
+    )
     alpn_offered = Attribute("tuple of str: the protocols that the TLS client offered.")
     alpn = Attribute("The protocol that was negotiated, or C{None}.")
     principals = Attribute("tuple of str: identities that the peer's certificate proves.")
@@ -210,12 +217,24 @@ class IChainContext(Interface):
     listener = Attribute("str: the listener's name; empty for an upstream chain.")
     node = Attribute("L{mxproxy.wire.metadata.Node}: who we are.")
     clock = Attribute("L{IReactorTime}: the only clock that a filter may use.")
+    listener_filters_timeout = Attribute(
+        "float: seconds that all listener filters of a connection have together; 0: for ever."
+    )
+    continue_on_listener_filters_timeout = Attribute(
+        "bool: go on with what is known when that time is up, instead of closing."
+    )
 
     def count(name: str) -> None:
         """
         Something has happened once more.
 
         @param name: the counter, e.g. C{"metadata_exchange.alpn_protocol_found"}.
+        """
+
+    def upstream(name: str) -> IUpstream:
+        """
+        @param name: a cluster's.
+        @raise ValueError: there is no such cluster.
         """
 
 
@@ -243,6 +262,23 @@ class IFilter(Interface):
         """
 
 
+class ITerminal(Interface):
+    """
+    A configured network filter that is the last of its chain.
+
+    C{keys} is optional, as in L{IFilter}.
+    """
+
+    def terminal(context: IChainContext) -> IProtocolFactory:
+        """
+        Called once a chain, when the configuration is loaded.
+
+        @return: the factory of the chain's topmost protocols.
+        @raise ValueError: it cannot be used in this chain; the message, one line, says
+            why.
+        """
+
+
 class IFilterPlugin(Interface):
     """
     What a third party registers in C{twisted/plugins}, beside
@@ -252,10 +288,10 @@ class IFilterPlugin(Interface):
     name = Attribute("str: what C{--filter} and the configuration file call it.")
     description = Attribute("str: one line.")
 
-    def configure(options: Mapping[str, str]) -> IFilter:
+    def configure(options: Mapping[str, str]) -> IFilter | ITerminal:
         """
         @param options: C{Mapping[str, str]}, from C{--filter NAME:key=value:...}.
-        @return: L{IFilter}
+        @return: L{IFilter}, or L{ITerminal} for one that ends a chain.
         @raise ValueError: an option is unknown or wrong; the message, one line, says
             which and what would be right.
         """
@@ -268,10 +304,11 @@ class IUpstream(Interface):
 
     name = Attribute("str: the cluster's name.")
 
-    def connect(connection: Connection) -> Deferred[Any]:
+    def connect(connection: Connection, attempts: int | None = None) -> Deferred[Any]:
         """
         Connect an upstream for C{connection} and bring it through the cluster's chain.
 
+        @param attempts: how many hosts to try; C{None}: each of them once.
         @return: a L{Deferred} that fires with the connected upstream half (a
             L{mxproxy.tcp.Half}) or fails with L{mxproxy.upstream.ConnectFailed};
             cancelling it drops the attempt.

@@ -1,9 +1,9 @@
 """
 A listening socket and what it does with what it accepts.
 
-How a connection flows: accepted, it gets its L{Connection}; where the listener's chains
-have to be told apart by the first bytes, those are looked at; the switch picks the chain.
-All of that leaves at once when it is done: the chain sits on the socket itself.
+How a connection flows: accepted, it gets its L{Connection}; the listener filters, if there
+are any, look at its first bytes; the switch (L{mxproxy.layers.switch}) picks the chain.  All
+of that leaves when it is done: the chain sits on the socket itself.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
-from .config.plan import TLS
-from .connection import Connection, Peer
+from .connection import Connection
 from .interfaces import IChainContext, IConnectionObserver
 from .layers.base import connect
-from .layers.peek import PeekFactory
-from .layers.switch import FilterChain, SwitchFactory
 from .upstream import setNoDelay
-from .wire.clienthello import ClientHello, ClientHelloInspector
 
 
 class _Accept(Protocol):
@@ -57,28 +53,13 @@ class ListenerFactory(Factory):
 
     def __init__(
         self,
-        chains: Sequence[FilterChain],
+        inner: IProtocolFactory,
         context: IChainContext,
         observers: Sequence[IConnectionObserver],
-        inspectionTimeout: float,
     ) -> None:
-        """
-        @param chains: in the order of preference.
-        @param inspectionTimeout: seconds; see L{mxproxy.config.plan.ListenerPlan}.
-        """
+        self.inner = inner
         self.context = context
         self.observers = tuple(observers)
-        self.inner: IProtocolFactory = SwitchFactory(chains, context)
-        # Where every chain takes whatever comes, nobody waits for a first byte.
-        if any(chain.plan.transport_protocol for chain in chains):
-            self.inner = PeekFactory(
-                self.inner,
-                context,
-                name="tls_inspector",
-                inspector=ClientHelloInspector,
-                learnt=_keepClientHello,
-                timeout=inspectionTimeout,
-            )
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{Factory.buildProtocol}."""
@@ -91,10 +72,3 @@ class ListenerFactory(Factory):
     def stopFactory(self) -> None:
         """Stop the chains."""
         self.inner.doStop()
-
-
-def _keepClientHello(peer: Peer, answer: object) -> None:
-    if isinstance(answer, ClientHello):
-        peer.transport_protocol = TLS
-        peer.server_name = answer.server_name
-        peer.alpn_offered = answer.alpn

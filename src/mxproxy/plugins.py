@@ -14,7 +14,7 @@ from typing import cast
 from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
-from .interfaces import IFilter, IFilterPlugin
+from .interfaces import IFilter, IFilterPlugin, ITerminal
 
 
 class UnknownFilter(LookupError):
@@ -26,7 +26,7 @@ class LazyFilter:
     """
     A filter plugin whose module is imported when it is first configured.
 
-    @ivar module: the name of a module with C{configure(options) -> IFilter}.
+    @ivar module: the name of a module with C{configure(options)}.
     """
 
     def __init__(self, name: str, description: str, module: str) -> None:
@@ -34,9 +34,9 @@ class LazyFilter:
         self.description = description
         self.module = module
 
-    def configure(self, options: Mapping[str, str]) -> IFilter:
+    def configure(self, options: Mapping[str, str]) -> IFilter | ITerminal:
         """See L{IFilterPlugin.configure}."""
-        return cast(IFilter, import_module(self.module).configure(options))
+        return cast("IFilter | ITerminal", import_module(self.module).configure(options))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

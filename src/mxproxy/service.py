@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 
 from .chain import (
     ChainContext,
+    ChainError,
     Claims,
+    buildTerminal,
     configureFilters,
     exchangesMetadata,
     wrapFilters,
@@ -27,14 +29,14 @@ from .chain import (
 )
 from .config.plan import ClusterPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
-from .layers.switch import FilterChain
+from .layers.switch import FilterChain, SwitchFactory
 from .listener import ListenerFactory
 from .observe.access_log import AccessLog, formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
 from .observe.live import LiveConnections
 from .observe.reopen import ReopenSignal
-from .tcp import TCPProxyFactory, UpstreamFactory
+from .tcp import UpstreamFactory
 from .upstream import Cluster, UpstreamChain
 
 
@@ -71,43 +73,64 @@ class ProxyService(Service):
         # been told by then.
         self._observers.append(self.connections)
         claims: Claims = {}
-        self._clusters = {cluster.name: self._cluster(cluster, claims) for cluster in plan.clusters}
+        self._clusters: dict[str, Cluster] = {}
+        for cluster in plan.clusters:
+            self._clusters[cluster.name] = self._cluster(cluster, claims)
         self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
 
     # -- building
 
-    def _context(self, side: str, name: str, listener: str = "") -> ChainContext:
+    def _context(self, side: str, name: str, listener: ListenerPlan | None = None) -> ChainContext:
+        common = (self.plan.node, self._reactor, self.counters.count, self._upstream)
+        if listener is None:
+            return ChainContext(side, name, "", *common)
         return ChainContext(
-            side, name, listener, self.plan.node, self._reactor, self.counters.count
+            side,
+            name,
+            listener.name,
+            *common,
+            listener.listener_filters_timeout,
+            listener.continue_on_listener_filters_timeout,
         )
+
+    def _upstream(self, name: str) -> Cluster:
+        try:
+            return self._clusters[name]
+        except KeyError:
+            known = ", ".join(self._clusters) or "none"
+            raise ChainError(f"there is no cluster {name!r}; there is: {known}") from None
 
     def _cluster(self, plan: ClusterPlan, claims: Claims) -> Cluster:
         context = self._context("upstream", plan.name)
         filters = configureFilters(plan.filters, claims)
-        cluster = Cluster(self._reactor, plan.name, plan.endpoints, plan.connect_timeout)
+        endpoints = [host.endpoint for host in plan.hosts]
+        cluster = Cluster(self._reactor, plan.name, endpoints, plan.connect_timeout)
         chain = wrapFilters(UpstreamFactory(context), plan.filters, filters, context)
         factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
         cluster.chain = UpstreamChain(factory, exchangesMetadata(filters))
         return cluster
 
     def _chain(self, listener: ListenerPlan, plan: FilterChainPlan, claims: Claims) -> FilterChain:
-        context = self._context("downstream", plan.name, listener.name)
-        filters = configureFilters(plan.filters, claims)
-        terminal = TCPProxyFactory(context, self._clusters[plan.cluster])
-        chain = wrapFilters(terminal, plan.filters, filters, context)
+        context = self._context("downstream", plan.name, listener)
+        below = plan.filters[:-1]
+        filters = configureFilters(below, claims)
+        terminal = buildTerminal(plan.filters, claims, context)
+        chain = wrapFilters(terminal, below, filters, context)
         factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
         return FilterChain(plan, factory, exchangesMetadata(filters))
 
     def _listener(
         self, plan: ListenerPlan, claims: Claims
     ) -> tuple[ListenerPlan, IStreamServerEndpoint, ListenerFactory]:
+        context = self._context("downstream", "", plan)
         chains = [self._chain(plan, chain, claims) for chain in plan.chains]
-        factory = ListenerFactory(
-            chains,
-            self._context("downstream", "", plan.name),
-            self._observers,
-            plan.inspection_timeout,
-        )
+        default = None
+        if plan.default_filter_chain is not None:
+            default = self._chain(plan, plan.default_filter_chain, claims)
+        filters = configureFilters(plan.listener_filters, claims)
+        switch = SwitchFactory(chains, default, context)
+        inner = wrapFilters(switch, plan.listener_filters, filters, context)
+        factory = ListenerFactory(inner, context, self._observers)
         return plan, serverFromString(self._reactor, plan.endpoint), factory
 
     # -- running

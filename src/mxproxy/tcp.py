@@ -165,14 +165,15 @@ class DownstreamHalf(Half):
 
     _connecting: Deferred[Any] | None = None
 
-    def __init__(self, context: IChainContext, upstream: IUpstream) -> None:
+    def __init__(self, context: IChainContext, upstream: IUpstream, attempts: int | None) -> None:
         super().__init__(context)
         self.upstream = upstream
+        self.attempts = attempts
 
     def connectionMade(self) -> None:
         """Nothing is read from here until there is somewhere to write it."""
         self.transport.pauseProducing()
-        self._connecting = self.upstream.connect(self.connection)
+        self._connecting = self.upstream.connect(self.connection, self.attempts)
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, half: Half) -> None:
@@ -220,13 +221,19 @@ class TCPProxyFactory(Factory):
 
     noisy = False
 
-    def __init__(self, context: IChainContext, upstream: IUpstream) -> None:
+    def __init__(
+        self, context: IChainContext, upstream: IUpstream, attempts: int | None = None
+    ) -> None:
+        """
+        @param attempts: see L{IUpstream.connect}.
+        """
         self.context = context
         self.upstream = upstream
+        self.attempts = attempts
 
     def buildProtocol(self, addr: IAddress | None) -> DownstreamHalf:
         """One half for one connection."""
-        return DownstreamHalf(self.context, self.upstream)
+        return DownstreamHalf(self.context, self.upstream, self.attempts)
 
     def __repr__(self) -> str:
         return f"tcp_proxy to {self.upstream.name}"

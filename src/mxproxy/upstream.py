@@ -224,10 +224,12 @@ class Cluster:
         self._endpoints = [(text, clientFromString(reactor, text)) for text in endpoints]
         self._turn = 0
 
-    def connect(self, connection: Connection) -> Deferred[Any]:
+    def connect(self, connection: Connection, attempts: int | None = None) -> Deferred[Any]:
         """See L{IUpstream.connect}."""
         turn, self._turn = self._turn, (self._turn + 1) % len(self._endpoints)
         order = self._endpoints[turn:] + self._endpoints[:turn]
+        if attempts is not None:
+            order = (order * attempts)[:attempts]
         return _Connecting(self, connection, order).result
 
     def attempt(self, connection: Connection, description: str) -> _Attempt:

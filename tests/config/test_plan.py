@@ -5,7 +5,7 @@ What a command line comes to, for each mode and each kind of TLS.
 from __future__ import annotations
 
 from mxproxy.config import options as module
-from mxproxy.config.plan import FilterSpec, Plan
+from mxproxy.config.plan import FilterChainPlan, FilterSpec, HostPlan, Plan
 from mxproxy.tls.settings import PEM, ClientTLS, ServerTLS
 from tests.config.commandline import ENDS, INBOUND, OUTBOUND, PLAIN, TLS, CommandLineCase, parse
 
@@ -21,6 +21,18 @@ EXCHANGE = {
 }
 
 
+TERMINAL = FilterSpec("envoy.filters.network.tcp_proxy", {"cluster": "upstream"})
+
+
+def beforeTerminal(chain: FilterChainPlan) -> tuple[FilterSpec, ...]:
+    """
+    A chain's filters; every chain of a sidecar ends by connecting to its only cluster.
+    """
+    *filters, terminal = chain.filters
+    assert terminal == TERMINAL, terminal
+    return tuple(filters)
+
+
 def chains(plan: Plan) -> list[tuple[str, str, bool, list[str]]]:
     """
     Name, match, whether there is TLS, and the filters' last names, of every chain.
@@ -29,9 +41,9 @@ def chains(plan: Plan) -> list[tuple[str, str, bool, list[str]]]:
     return [
         (
             chain.name,
-            chain.transport_protocol,
+            chain.match.transport_protocol,
             chain.tls is not None,
-            [spec.name.rpartition(".")[2] for spec in chain.filters],
+            [spec.name.rpartition(".")[2] for spec in beforeTerminal(chain)],
         )
         for chain in listener.chains
     ]
@@ -59,8 +71,8 @@ class ModeTests(CommandLineCase):
         )
         (cluster,) = plan.clusters
         self.assertEqual(
-            (chain.cluster, cluster.name, cluster.endpoints, cluster.tls, cluster.filters),
-            ("upstream", "upstream", ("tcp:127.0.0.1:5432",), None, ()),
+            (cluster.name, cluster.hosts, cluster.tls, cluster.filters),
+            ("upstream", (HostPlan("tcp:127.0.0.1:5432"),), None, ()),
         )
         self.assertEqual(plan.access_log, "")
 
@@ -72,7 +84,7 @@ class ModeTests(CommandLineCase):
         self.assertEqual(plan.listeners[0].name, "outbound")
         self.assertEqual(chains(plan), [("raw_buffer", "", False, [])])
         (cluster,) = plan.clusters
-        self.assertEqual(cluster.endpoints, ("tcp:127.0.0.1:5432", "tcp:b:1"))
+        self.assertEqual(cluster.hosts, (HostPlan("tcp:127.0.0.1:5432"), HostPlan("tcp:b:1")))
         self.assertEqual(
             cluster.tls,
             ClientTLS(
@@ -98,7 +110,11 @@ class ModeTests(CommandLineCase):
                 ("raw_buffer", "raw_buffer", False, ["metadata_exchange"]),
             ],
         )
-        self.assertEqual(plan.listeners[0].inspection_timeout, 3.0)
+        (listener,) = plan.listeners
+        (inspector,) = listener.listener_filters
+        self.assertEqual(inspector.name, "envoy.filters.listener.tls_inspector")
+        self.assertEqual(listener.listener_filters_timeout, 3.0)
+        self.assertTrue(listener.continue_on_listener_filters_timeout)
 
     def test_disable(self) -> None:
         self.assertEqual(chains(parse(PLAIN).plan), [("raw_buffer", "", False, [])])
@@ -131,7 +147,8 @@ class ModeTests(CommandLineCase):
     def test_bothSides(self) -> None:
         plan = parse([*OUTBOUND, "--downstream-tls", "strict"]).plan
         self.assertEqual(chains(plan), [("tls", "", True, ["metadata_exchange"])])
-        self.assertEqual(plan.clusters[0].filters, plan.listeners[0].chains[0].filters)
+        (chain,) = plan.listeners[0].chains
+        self.assertEqual(plan.clusters[0].filters, beforeTerminal(chain))
 
     def test_timeouts(self) -> None:
         plan = parse([*INBOUND, "--connect-timeout", "2", "--tls-handshake-timeout", "3"]).plan
@@ -153,7 +170,7 @@ class FilterTests(CommandLineCase):
             + ["--mx-server-opening", "eager", "--mx-hold", "read"]
             + ["--mx-additional-label", "team", "--mx-additional-label", "tier"]
         ).plan
-        (spec,) = plan.listeners[0].chains[0].filters
+        (spec,) = beforeTerminal(plan.listeners[0].chains[0])
         self.assertEqual(
             (spec.name, dict(spec.options)),
             (
@@ -178,7 +195,7 @@ class FilterTests(CommandLineCase):
         spec = FilterSpec(ISTIO, {"protocol": "a:b"}, f"--filter {text!r}")
         other = FilterSpec(ISTIO, {}, f"--filter '{ISTIO}'")
         plan = parse([*OUTBOUND, "--filter", text, "--filter", ISTIO]).plan
-        self.assertEqual(plan.listeners[0].chains[0].filters, (spec, other))
+        self.assertEqual(beforeTerminal(plan.listeners[0].chains[0]), (spec, other))
         self.assertEqual(len(plan.clusters[0].filters), 1)
 
     def test_afterTheExchange(self) -> None:
@@ -208,5 +225,6 @@ class FilterTests(CommandLineCase):
         ).plan
         self.assertEqual(plan.listeners[0].endpoint, r"unix:/run/a\:b")
         self.assertEqual(
-            plan.clusters[0].endpoints, (r"tcp:\:\:1:80", "tcp:host=h:port=1", "unix:path=/a=b")
+            [host.endpoint for host in plan.clusters[0].hosts],
+            [r"tcp:\:\:1:80", "tcp:host=h:port=1", "unix:path=/a=b"],
         )

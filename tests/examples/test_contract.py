@@ -18,9 +18,18 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mxproxy import chain
-from mxproxy.config.plan import ClusterPlan, FilterChainPlan, FilterSpec, ListenerPlan, Plan
+from mxproxy.config.plan import (
+    TCP_PROXY,
+    ClusterPlan,
+    FilterChainPlan,
+    FilterSpec,
+    HostPlan,
+    ListenerPlan,
+    Plan,
+)
 from mxproxy.connection import Connection, Key
 from mxproxy.filters.options import OptionError, Options
+from mxproxy.filters.tcp_proxy import TCPProxy
 from mxproxy.interfaces import IChainContext, IConnection, IFilter, IFilterPlugin, IPeer
 from mxproxy.layers.base import LayerFactory
 from mxproxy.layers.deliver import HoldingLayer
@@ -195,6 +204,7 @@ class LoadingTests(SynchronousTestCase):
         def specs(chosen: tuple[Odd, ...]) -> tuple[FilterSpec, ...]:
             return tuple(FilterSpec(filter.name, {}) for filter in chosen)
 
+        terminal = FilterSpec(TCP_PROXY, settings=TCPProxy("application"))
         known = {filter.name: filter for filter in (*filters, *cluster)}
         self.patch(chain, "findFilter", known.__getitem__)
         plan = Plan(
@@ -203,10 +213,12 @@ class LoadingTests(SynchronousTestCase):
                 ListenerPlan(
                     "inbound",
                     "tcp:0",
-                    (FilterChainPlan("all", "application", filters=specs(filters)),),
+                    (FilterChainPlan("all", (*specs(filters), terminal)),),
                 ),
             ),
-            clusters=(ClusterPlan("application", ("tcp:127.0.0.1:1",), filters=specs(cluster)),),
+            clusters=(
+                ClusterPlan("application", (HostPlan("tcp:127.0.0.1:1"),), filters=specs(cluster)),
+            ),
         )
         ProxyService(plan, Clock())
 

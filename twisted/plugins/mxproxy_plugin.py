@@ -28,6 +28,16 @@ metadataExchange = LazyFilter(
     "Exchanges workload metadata with the peer's sidecar (istio-peer-exchange).",
     "mxproxy.filters.metadata_exchange",
 )
+tcpProxy = LazyFilter(
+    "envoy.filters.network.tcp_proxy",
+    "Connects to a cluster; the end of a chain.",
+    "mxproxy.filters.tcp_proxy",
+)
+tlsInspector = LazyFilter(
+    "envoy.filters.listener.tls_inspector",
+    "Looks for a TLS ClientHello, its server name and its ALPN, below a chain.",
+    "mxproxy.filters.tls_inspector",
+)
 istioMetadataExchange = LazyFilter(
     "istio.metadata_exchange",
     "The same, by the name that Istio's older files use.",

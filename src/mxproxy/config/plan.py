@@ -2,8 +2,10 @@
 The plan: what a running proxy is made of, as frozen values.
 
 It is the one input of L{mxproxy.service}.  The command line (L{mxproxy.config.options})
-makes one; a configuration file makes one.  Nothing in here opens a file, resolves a name
-or imports a reactor.
+makes one; a configuration file makes one (L{mxproxy.config.envoy}).  Nothing in here opens
+a file, resolves a name or imports a reactor.
+
+Names and meanings are Envoy's; a field that is not described here is described there.
 """
 
 from __future__ import annotations
@@ -18,22 +20,28 @@ from ..wire.metadata import Node
 TLS = "tls"
 RAW_BUFFER = "raw_buffer"
 
-#: The name of the exchange's filter, as in Envoy's and Istio's files.
+#: The names of built-in filters, as in Envoy's files.
 METADATA_EXCHANGE = "envoy.filters.network.metadata_exchange"
+TCP_PROXY = "envoy.filters.network.tcp_proxy"
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 
 @dataclass(frozen=True)
 class FilterSpec:
     """
-    A network filter by name.
+    A filter by name.
 
     @ivar options: what L{mxproxy.interfaces.IFilterPlugin.configure} is given.
+    @ivar settings: an L{IFilter<mxproxy.interfaces.IFilter>} or
+        L{ITerminal<mxproxy.interfaces.ITerminal>} that is configured already; then
+        nothing is looked up and C{options} are not used.
     @ivar where: where it was asked for, for error messages.
     """
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
     where: str = ""
+    settings: object = None
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,16 @@ class FilterChainPlan:
     """
     One way through a listener.
 
-    @ivar transport_protocol: C{"tls"}, C{"raw_buffer"}, or empty: whatever comes.
     @ivar tls: terminate TLS first, with these settings.
-    @ivar filters: from the network's side to the terminal's.
+    @ivar filters: from the network's side on; the last is the terminal.
     @ivar tls_handshake_timeout: seconds from the accepted connection to the finished
         handshake.
-    @ivar cluster: the name of the cluster that the terminal connects to.
     """
 
     name: str
-    cluster: str
-    transport_protocol: str = ""
+    filters: tuple[FilterSpec, ...]
+    match: FilterChainMatch = FilterChainMatch()
     tls: ServerTLS | None = None
-    filters: tuple[FilterSpec, ...] = ()
     tls_handshake_timeout: float = 10.0
 
 
@@ -91,15 +96,121 @@ class ListenerPlan:
     A listening socket.
 
     @ivar endpoint: a Twisted server endpoint description.
-    @ivar chains: the first whose match fits is taken.
-    @ivar inspection_timeout: seconds to wait for the first bytes where chains have to be
-        told apart by them; a silent client then counts as C{raw_buffer}.
+    @ivar chains: L{mxproxy.matching} says which takes a connection.
+    @ivar default_filter_chain: takes what no other does.
+    @ivar listener_filters: what looks at a connection before its chain is picked, in
+        order; below TLS.
+    @ivar listener_filters_timeout: seconds for all of them together; 0: for ever.
+    @ivar continue_on_listener_filters_timeout: go on with what is known by then, instead
+        of closing.
+    @ivar use_original_dst: where connections were redirected, the address that they were
+        meant for is the local address.
+    @ivar access_logs: beside those of the chain's terminal.
+    @ivar traffic_direction: C{"INBOUND"}, C{"OUTBOUND"}, or empty.
+    @ivar per_connection_buffer_limit: bytes; C{None}: the transport's own.
     """
 
     name: str
     endpoint: str
     chains: tuple[FilterChainPlan, ...]
-    inspection_timeout: float = 1.0
+    default_filter_chain: FilterChainPlan | None = None
+    listener_filters: tuple[FilterSpec, ...] = ()
+    listener_filters_timeout: float = 15.0
+    continue_on_listener_filters_timeout: bool = False
+    use_original_dst: bool = False
+    access_logs: tuple[AccessLogPlan, ...] = ()
+    traffic_direction: str = ""
+    per_connection_buffer_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class AccessLogPlan:
+    """
+    Where lines go, and what is in them.
+
+    @ivar path: a file's, C{"-"} for standard output, C{"!"} for standard error.
+    @ivar json_format: names with texts in which C{%OPERATORS%} are filled in; C{None}:
+        mxproxy's own lines.
+    """
+
+    path: str
+    json_format: Mapping[str, str] | None = None
+
+
+# -- clusters ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """
+    A host of a cluster.
+
+    @ivar endpoint: a Twisted client endpoint description: what is dialled, or, in a DNS
+        cluster, C{tcp:host:port}, whose name is resolved.
+    @ivar weight: its share, beside those of the others.
+    @ivar metadata: C{envoy.transport_socket_match}, what L{TransportSocketMatch} looks at.
+    """
+
+    endpoint: str
+    weight: int = 1
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TransportSocketMatch:
+    """
+    Hosts with such metadata are spoken to like this.
+
+    @ivar match: names with values that a host's metadata has to have, all of them.
+    @ivar tls: C{None}: without TLS.
+    """
+
+    name: str
+    match: Mapping[str, object]
+    tls: ClientTLS | None
+    proxy_protocol: str = ""
+
+
+@dataclass(frozen=True)
+class HealthCheckPlan:
+    """
+    A TCP health check; times in seconds.
+
+    @ivar send: empty: that a connection is made is enough.
+    @ivar receive: what the answer has to contain, in this order.
+    """
+
+    timeout: float
+    interval: float
+    unhealthy_threshold: int
+    healthy_threshold: int
+    send: bytes = b""
+    receive: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutlierDetectionPlan:
+    """
+    Hosts that cannot be connected are left out for a while; times in seconds.
+    """
+
+    consecutive_local_origin_failure: int = 5
+    interval: float = 10.0
+    base_ejection_time: float = 30.0
+    max_ejection_time: float = 300.0
+    max_ejection_percent: int = 10
+
+
+STATIC = "STATIC"
+STRICT_DNS = "STRICT_DNS"
+LOGICAL_DNS = "LOGICAL_DNS"
+ORIGINAL_DST = "ORIGINAL_DST"
+
+ROUND_ROBIN = "ROUND_ROBIN"
+LEAST_REQUEST = "LEAST_REQUEST"
+RANDOM = "RANDOM"
+RING_HASH = "RING_HASH"
+MAGLEV = "MAGLEV"
 
 
 @dataclass(frozen=True)
@@ -107,19 +218,33 @@ class ClusterPlan:
     """
     Where connections go.
 
-    @ivar endpoints: Twisted client endpoint descriptions, taken in turn.
+    @ivar type: L{STATIC}, L{STRICT_DNS}, L{LOGICAL_DNS} or L{ORIGINAL_DST}.
     @ivar tls: originate TLS with these settings.
     @ivar filters: from the network's side to the terminal's.
-    @ivar connect_timeout: seconds for one endpoint's TCP connection.
+    @ivar connect_timeout: seconds for one host's TCP connection.
     @ivar tls_handshake_timeout: seconds from there to the finished handshake.
+    @ivar max_connections: a circuit breaker; more than so many at once are refused.
+        C{None}: no limit.
+    @ivar dns_refresh_rate: seconds.
+    @ivar proxy_protocol: C{"V1"} or C{"V2"}: tell the host where the connection is from.
+    @ivar external: outside of the mesh: never offered an ALPN of the mesh, nor a prefix.
     """
 
     name: str
-    endpoints: tuple[str, ...]
+    hosts: tuple[HostPlan, ...]
+    type: str = STATIC
+    lb_policy: str = ROUND_ROBIN
     tls: ClientTLS | None = None
     filters: tuple[FilterSpec, ...] = ()
     connect_timeout: float = 10.0
     tls_handshake_timeout: float = 10.0
+    max_connections: int | None = None
+    dns_refresh_rate: float = 5.0
+    health_checks: tuple[HealthCheckPlan, ...] = ()
+    outlier_detection: OutlierDetectionPlan | None = None
+    transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
+    proxy_protocol: str = ""
+    external: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,10 +252,13 @@ class Plan:
     """
     Everything.
 
-    @ivar access_log: a file's path, C{"-"} for standard output, or empty for none.
+    @ivar access_log: the command line's: a file's path, C{"-"} for standard output, or
+        empty for none.
+    @ivar admin: a Twisted server endpoint description, or empty.
     """
 
     node: Node
     listeners: tuple[ListenerPlan, ...]
     clusters: tuple[ClusterPlan, ...]
     access_log: str = ""
+    admin: str = ""

@@ -27,10 +27,14 @@ from .errors import ConfigurationError
 from .plan import (
     METADATA_EXCHANGE,
     RAW_BUFFER,
+    TCP_PROXY,
     TLS,
+    TLS_INSPECTOR,
     ClusterPlan,
+    FilterChainMatch,
     FilterChainPlan,
     FilterSpec,
+    HostPlan,
     ListenerPlan,
     Plan,
 )
@@ -93,7 +97,7 @@ def makePlan(sidecar: Sidecar) -> Plan:
     chains = _chains(sidecar)
     cluster = ClusterPlan(
         name=UPSTREAM,
-        endpoints=sidecar.upstream,
+        hosts=tuple(HostPlan(endpoint) for endpoint in sidecar.upstream),
         tls=_upstreamTLS(sidecar),
         filters=(sidecar.exchange,) if sidecar.upstream_tls == MUTUAL else (),
         connect_timeout=sidecar.connect_timeout,
@@ -108,7 +112,9 @@ def makePlan(sidecar: Sidecar) -> Plan:
         name=sidecar.mode,
         endpoint=sidecar.listen,
         chains=chains,
-        inspection_timeout=sidecar.inspection_timeout,
+        listener_filters=_listenerFilters(sidecar),
+        listener_filters_timeout=sidecar.inspection_timeout,
+        continue_on_listener_filters_timeout=True,
     )
     return Plan(
         node=sidecar.node,
@@ -119,11 +125,11 @@ def makePlan(sidecar: Sidecar) -> Plan:
 
 
 def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:
+    terminal = FilterSpec(TCP_PROXY, {"cluster": UPSTREAM})
     encrypted = FilterChainPlan(
         name=TLS,
-        cluster=UPSTREAM,
         tls=_downstreamTLS(sidecar),
-        filters=(sidecar.exchange, *sidecar.filters),
+        filters=(sidecar.exchange, *sidecar.filters, terminal),
         tls_handshake_timeout=sidecar.tls_handshake_timeout,
     )
     plain = replace(encrypted, name=RAW_BUFFER, tls=None)
@@ -133,10 +139,16 @@ def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:
         return (encrypted,)
     if sidecar.downstream_tls == PERMISSIVE:
         return (
-            replace(encrypted, transport_protocol=TLS),
-            replace(plain, transport_protocol=RAW_BUFFER),
+            replace(encrypted, match=FilterChainMatch(transport_protocol=TLS)),
+            replace(plain, match=FilterChainMatch(transport_protocol=RAW_BUFFER)),
         )
-    return (replace(plain, filters=sidecar.filters),)
+    return (replace(plain, filters=(*sidecar.filters, terminal)),)
+
+
+def _listenerFilters(sidecar: Sidecar) -> tuple[FilterSpec, ...]:
+    if sidecar.downstream_tls == PERMISSIVE:
+        return (FilterSpec(TLS_INSPECTOR),)
+    return ()
 
 
 def _downstreamTLS(sidecar: Sidecar) -> ServerTLS:

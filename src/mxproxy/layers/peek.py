@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from ..connection import Peer
 from ..interfaces import IChainContext, IInspector
 from .base import LayerFactory
+from .deadline import callAtDeadline
 from .deliver import HoldingLayer
 
 
@@ -37,7 +38,7 @@ class PeekLayer(HoldingLayer):
         """Wait for the first bytes, but not for ever: the peer may want us to speak first."""
         self._inspector = self.factory.inspector()
         self._seen = bytearray()
-        self._timer = self.context.clock.callLater(self.factory.timeout, self._timedOut)
+        self._timer = callAtDeadline(self.connection, self.context, self._timedOut)
 
     def dataReceived(self, data: bytes) -> None:
         """Look at it."""
@@ -63,7 +64,12 @@ class PeekLayer(HoldingLayer):
 
     def _timedOut(self) -> None:
         self._timer = None
-        assert self._inspector is not None
+        if self._inspector is None:
+            return
+        if not self.context.continue_on_listener_filters_timeout:
+            self._finish()
+            self.fail(f"listener_filters_timeout: {self.name} has seen too little to decide")
+            return
         self._decide(self._inspector.timeout())
 
     def _finish(self) -> None:
@@ -86,7 +92,6 @@ class PeekFactory(LayerFactory):
     @ivar name: what the trail calls the layer.
     @ivar inspector: called without arguments for each connection: L{IInspector}.
     @ivar learnt: called with the peer and the inspector's answer: keeps the facts.
-    @ivar timeout: seconds until the inspector has to decide on what there is.
     """
 
     layer = PeekLayer
@@ -99,10 +104,8 @@ class PeekFactory(LayerFactory):
         name: str,
         inspector: Callable[[], Any],
         learnt: Callable[[Peer, Any], None],
-        timeout: float,
     ) -> None:
         super().__init__(inner, context)
         self.name = name
         self.inspector = inspector
         self.learnt = learnt
-        self.timeout = timeout

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IProtocolFactory
 
 from ..config.plan import RAW_BUFFER, FilterChainPlan
+from ..connection import Peer
 from ..interfaces import IChainContext
+from ..matching import IP, Candidate, Matcher
+from ..tls.explain import quote
 from .base import Layer, LayerFactory, connect
 
 
@@ -46,23 +51,21 @@ class SwitchLayer(Layer):
             connect(inner, below, self.peer)
 
     def buildInner(self) -> Any:
-        """The protocol of the first chain that fits."""
-        found = self.peer.transport_protocol or RAW_BUFFER
-        for chain in self.factory.chains:
-            if chain.plan.transport_protocol in ("", found):
-                self.connection.filter_chain = chain.plan.name
-                if chain.exchanges_metadata:
-                    self.peer.expectMetadata()
-                return chain.factory.buildProtocol(self.transport.getPeer())
-        self.fail(f"no_filter_chain: none of this listener takes {found}")
-        return None
+        """The protocol of the chain that takes the connection."""
+        peer = self.peer
+        chain = self.factory.find(peer)
+        if chain is None:
+            self.fail(f"no_filter_chain: none takes {_describe(peer)}")
+            return None
+        self.connection.filter_chain = chain.plan.name
+        if chain.exchanges_metadata:
+            peer.expectMetadata()
+        return chain.factory.buildProtocol(self.transport.getPeer())
 
 
 class SwitchFactory(LayerFactory):
     """
     Makes L{SwitchLayer}s.
-
-    @ivar chains: in the order of preference.
     """
 
     layer = SwitchLayer
@@ -70,17 +73,63 @@ class SwitchFactory(LayerFactory):
     def __init__(
         self,
         chains: Sequence[FilterChain],
+        default: FilterChain | None,
         context: IChainContext,
     ) -> None:
-        super().__init__(chains[0].factory, context)
-        self.chains = chains
+        """
+        @param default: takes what none of C{chains} does.
+        @raise mxproxy.matching.AmbiguousMatch: two of C{chains} want the same connections.
+        """
+        self._all = [*chains] if default is None else [*chains, default]
+        super().__init__(self._all[0].factory, context)
+        self._default = default
+        self._matcher = Matcher([(chain.plan.match, chain) for chain in chains])
+
+    def find(self, peer: Peer) -> FilterChain | None:
+        """
+        @param peer: the downstream.
+        """
+        return self._matcher.find(_candidate(peer)) or self._default
 
     def doStart(self) -> None:
         """Started with its listener."""
-        for chain in self.chains:
+        for chain in self._all:
             chain.factory.doStart()
 
     def doStop(self) -> None:
         """Stopped with its listener."""
-        for chain in self.chains:
+        for chain in self._all:
             chain.factory.doStop()
+
+
+def _candidate(peer: Peer) -> Candidate:
+    destination, port = _split(peer.original_destination or peer.local_address)
+    source, sourcePort = _split(peer.address)
+    direct, _ = _split(peer.direct_address or peer.address)
+    return Candidate(
+        destination=destination,
+        destination_port=port,
+        server_name=peer.server_name or "",
+        transport_protocol=peer.transport_protocol or RAW_BUFFER,
+        application_protocols=peer.application_protocols,
+        direct_source=direct,
+        source=source,
+        source_port=sourcePort,
+    )
+
+
+def _split(address: Any) -> tuple[IP | None, int | None]:
+    """IP and port; neither for a unix socket."""
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return None, None
+    # A link-local address comes with its zone, which networks are not written with.
+    return ip_address(address.host.partition("%")[0]), address.port
+
+
+def _describe(peer: Peer) -> str:
+    parts = [peer.transport_protocol or RAW_BUFFER]
+    if peer.server_name:
+        parts.append(f"server name {quote(peer.server_name)}")
+    if peer.application_protocols:
+        parts.append(f"protocols {quote(', '.join(peer.application_protocols))}")
+    return ", ".join(parts)

@@ -20,9 +20,11 @@ from zope.interface import implementer
 
 from ..config.plan import (
     METADATA_EXCHANGE,
+    TCP_PROXY,
     ClusterPlan,
     FilterChainPlan,
     FilterSpec,
+    HostPlan,
     ListenerPlan,
     Plan,
 )
@@ -260,10 +262,14 @@ def onePlan(
     @param listen: a port.
     @param upstreamPorts: ports.
     """
-    chain = FilterChainPlan("chain", "cluster", tls=downstream, filters=tuple(downstreamFilters))
+    chain = FilterChainPlan(
+        "chain",
+        (*downstreamFilters, FilterSpec(TCP_PROXY, {"cluster": "cluster"})),
+        tls=downstream,
+    )
     cluster = ClusterPlan(
         "cluster",
-        tuple(f"tcp:127.0.0.1:{port}" for port in upstreamPorts),
+        tuple(HostPlan(f"tcp:127.0.0.1:{port}") for port in upstreamPorts),
         tls=upstream,
         filters=tuple(upstreamFilters),
     )
