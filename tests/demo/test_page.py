@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mxproxy.demo.dissect import condense
 from mxproxy.demo.page import Page, wrapCommand
 from mxproxy.wire.annotate import annotate
-from mxproxy.wire.metadata import Node
+from mxproxy.wire.metadata import Node, encodeMetadata
+from mxproxy.wire.prefix import encodePrefix
+from tests.wire.test_metadata import anyMetadata
 from tests.wire.test_properties import streams
 
 
@@ -91,17 +93,23 @@ class WrapCommandTests(SynchronousTestCase):
         self.assertEqual(words, shlex.split(joined))
 
 
+def said(data: bytes) -> list[str]:
+    """
+    The lines' texts.
+    """
+    return ["  " * line.depth + line.text for line in condense(annotate(data))]
+
+
 class CondenseTests(SynchronousTestCase):
     """
     Every byte is in one line, in order.
     """
 
-    @given(streams, st.integers(0, 400))
-    def test_everyByte(self, data: bytes, end: int) -> None:
+    @given(st.one_of(streams, anyMetadata.map(lambda said: encodePrefix(encodeMetadata(said)))))
+    def test_everyByte(self, data: bytes) -> None:
         """
-        Whatever the bytes are, and wherever they are cut off.
+        Whatever the bytes are.
         """
-        data = data[:end]
         lines = list(condense(annotate(data)))
         self.assertEqual(data, b"".join(line.data for line in lines))
         position = 0
@@ -127,5 +135,17 @@ class CondenseTests(SynchronousTestCase):
                 "  x-envoy-peer-metadata-id = n1",
                 "3 bytes of the application",
             ],
-            ["  " * line.depth + line.text for line in condense(annotate(node.prefix() + b"abc"))],
+            said(node.prefix() + b"abc"),
         )
+
+    def test_others(self) -> None:
+        """
+        An entry that is no text, and one that ends with its key.
+        """
+        key = b"\x0a\x01k"
+        for entry, text in (
+            (key + b"\x12\x02\x20\x01", "  k: Value.bool_value = 1"),
+            (key, "  Entry.key = 'k'"),
+        ):
+            fields = b"\x0a%c%s" % (len(entry), entry)
+            self.assertEqual(text, said(encodePrefix(b"\x12%c%s" % (len(fields), fields)))[-1])

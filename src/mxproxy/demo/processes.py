@@ -21,8 +21,7 @@ from twisted.python.failure import Failure
 
 from .clients import HOST
 
-#: Seconds for a sidecar to listen: a hundred times what a slow disk has been seen to need
-#: for the imports is not too long, as nobody waits for it who has a sidecar that starts.
+#: Seconds for a sidecar to listen.  It takes one; only who has a very slow disk needs more.
 START_TIMEOUT = 30.0
 
 #: Seconds after SIGTERM before SIGKILL.
