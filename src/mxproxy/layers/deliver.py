@@ -23,20 +23,21 @@ class HoldingLayer(Layer):
     _heldEOF = False
     _leaving = False
     _delivering = False
+    _unwanted = False
 
     def deliver(self, data: bytes) -> None:
         """
         Hand C{data} to the protocol above, now or when it resumes.
         """
-        if self.protocol is None:
-            return  # It took no connection, or is gone: the connection is being closed.
+        if self.protocol is None or self._unwanted:
+            return  # It took no connection, is gone or has closed.
         if data:
             self._held = self._held + data if self._held else data
         self._flush()
 
     def deliverEOF(self) -> None:
         """Tell the protocol above of the end of the stream, behind what is held."""
-        self._heldEOF = True
+        self._heldEOF = not self._unwanted
         self._flush()
 
     def leaveWith(self, data: bytes, eof: bool = False) -> None:
@@ -50,7 +51,7 @@ class HoldingLayer(Layer):
                 return
             self.connectInner()
         self._leaving = True
-        self._heldEOF = self._heldEOF or eof
+        self._heldEOF = (self._heldEOF or eof) and not self._unwanted
         self.deliver(data)
 
     def dataReceived(self, data: bytes) -> None:
@@ -63,6 +64,20 @@ class HoldingLayer(Layer):
             super().readConnectionLost()
         else:
             self.deliverEOF()
+
+    def loseConnection(self) -> None:
+        """What is above has closed: as from a socket, nothing more is delivered to it."""
+        self._discard()
+        super().loseConnection()
+
+    def abortConnection(self) -> None:
+        """See L{loseConnection}."""
+        self._discard()
+        super().abortConnection()
+
+    def _discard(self) -> None:
+        self._unwanted = True
+        self._held, self._heldEOF = b"", False
 
     def connectionLost(self, reason: Failure) -> None:
         """What is held goes first, paused or not: there is no later."""

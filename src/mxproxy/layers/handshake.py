@@ -112,12 +112,14 @@ class HandshakeLayer(HoldingLayer):
             self.peer.closing(outcome.abort)
             self.transport.abortConnection()
             return
-        if outcome.final:
+        # Behind the end of the stream there is nothing more to be fed.
+        final = outcome.final or eof
+        if final:
             self._finish()
         self._learn(outcome)
         if outcome.send:
             self.transport.write(outcome.send)
-        if outcome.final:
+        if final:
             self.leaveWith(outcome.forward, eof)
             return
         if self.protocol is None:
