@@ -103,6 +103,7 @@ def checkFilter(
             check.closes,
             check.aborts,
             check.closesFromWithin,
+            check.closesAtOnce,
             check.silences,
             check.oversize,
             check.backPressure,
@@ -123,6 +124,11 @@ def _positions(length: int) -> list[int]:
     third = MAX_POSITIONS // 3
     between = range(third, length - third, max(1, (length - 2 * third) // third))
     return sorted({*range(third), *between, *range(length - third, length + 1)})
+
+
+def _closeAsATerminal(application: Application) -> None:
+    application.transport.unregisterProducer()
+    application.close()
 
 
 def _pauseAndResume(application: Application) -> None:
@@ -259,7 +265,7 @@ class _Check:
                 if run.connected:
                     run.step("the application pauses", run.application.pause)
                 else:
-                    run.application.onConnect = run.application.pause
+                    run.whenConnected(lambda application: application.pause())
                 run.feed(self.incoming[:at])
                 run.feed(self.incoming[at:])
                 run.end()
@@ -349,6 +355,23 @@ class _Check:
                 run.whenData(lambda application: application.close())
                 run.feed(rest)
                 run.end()
+
+    def closesAtOnce(self) -> None:
+        """
+        It closes in connectionMade: it hears nothing at all.  Before, it unregisters a producer
+        that it never had, which is nothing to a socket.
+        """
+        for at in _positions(len(self.incoming)):
+            with self.run(f"the application closes in connectionMade, split at {at}") as run:
+                if run.connected:
+                    run.step("the application closes", _closeAsATerminal, run.application)
+                else:
+                    run.whenConnected(_closeAsATerminal)
+                run.feed(self.incoming[:at])
+                run.feed(self.incoming[at:])
+                run.end()
+                run.until(run.isClosed)
+                run.need(run.transport.closed, "the connection is still open")
 
     def silences(self) -> None:
         """The peer says nothing more."""
@@ -498,6 +521,10 @@ class _Run:
         """All that was sent until now."""
         self._taken += self.transport.take()
         return self._taken
+
+    def whenConnected(self, act: Callable[[Application], None]) -> None:
+        """What the application does within connectionMade."""
+        self.application.onConnect = lambda: act(self.application)
 
     def whenData(self, act: Callable[[Application], None]) -> None:
         """What the application does within each dataReceived."""
