@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
+from twisted.internet.error import ConnectError
 from twisted.trial.unittest import TestCase
 
 from mxproxy.pki import Authority
 from mxproxy.wire.metadata import Node
-from tests.e2e.processes import MOMENT, Child, soon, until
+from tests.e2e.processes import MOMENT, Child, program, soon, until
 from tests.e2e.streams import Application, Stream
 
 TRUST_DOMAIN = "cluster.local"
@@ -143,15 +144,16 @@ class Sidecar:
 
     async def stop(self) -> None:
         """
-        End it.
+        End it, unless it has ended, and check that it has lived without an unexpected event and
+        ended in order.
 
         twistd, when it has shut down in order, ends by the signal that it was told to by, so that
         its parent knows; systemd, for one, counts that as a success.
         """
-        status = await self.child.stop()
-        assert status == -signal.SIGTERM, str(self.child)
+        if self.child.status is None:
+            await self.child.stop()
+        assert self.child.status in (-signal.SIGTERM, -signal.SIGINT), str(self.child)
         assert "Server Shut Down." in self.child.text, str(self.child)
-        # Nothing has happened that it did not expect.
         for word in ("Traceback", "Unhandled", "#error", "#critical", "Warning"):
             assert word not in self.child.text, str(self.child)
 
@@ -337,6 +339,47 @@ class EndToEnd(TestCase):
         inner = await self.inbound(upstream, *inbound)
         outer = await self.outbound(f"tcp:127.0.0.1:{inner.port}", *outbound)
         return Pair(outer, inner)
+
+    # -- OpenSSL's own programs
+
+    def opensslClient(
+        self, port: int, credential: tuple[Path, Path] | None, *options: str
+    ) -> Child:
+        """
+        A TLS client: what it is told it sends, what it receives it prints.
+
+        @param credential: its certificate and its key, or C{None} for none.
+        """
+        own = [] if credential is None else ["-cert", credential[0], "-key", credential[1]]
+        return self.start(
+            [program("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-quiet"]
+            + ["-CAfile", self.ca, "-verify_return_error", *own, *options]
+        )
+
+    async def opensslServer(
+        self, credential: tuple[Path, Path], *options: str
+    ) -> tuple[Child, str]:
+        """
+        A TLS server, one connection at a time: what it is told it sends, what it receives it
+        prints.
+
+        @return: the process, and the client endpoint that leads to it.
+        """
+        path = self.directory / "server"
+        server = self.start(
+            [program("openssl"), "s_server", "-unix", path, "-quiet"]
+            + ["-cert", credential[0], "-key", credential[1], *options]
+        )
+        # It does not say when it is ready.
+        await until(path.exists, lambda: f"{path} to exist\n{server}")
+        for _ in range(1000):
+            try:
+                stream = await self.connect(f"unix:{path}")
+            except ConnectError:
+                continue
+            await stream.close()
+            return server, f"unix:{path}"
+        raise AssertionError(f"{path} accepts no connection\n{server}")
 
     # -- both ends, played by the test
 

@@ -7,13 +7,10 @@ bytes pass untouched in both directions, even those that look like a prefix.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from twisted.internet.error import ConnectError
-
 from tests.e2e.mesh import ALPN, DB, WEB, EndToEnd
-from tests.e2e.processes import Child, program, until
+from tests.e2e.processes import Child
 from tests.e2e.recorded import CLIENT, REPLY, REQUEST, SERVER
 
 TLS12 = ("-tls1_2", "TLSv1.2")
@@ -31,11 +28,10 @@ class ClientTests(EndToEnd):
         """
         application, upstream = await self.application()
         sidecar = await self.inbound(upstream)
-        certificate, key = self.credential(WEB)
-        client = self.start(
-            [program("openssl"), "s_client", "-connect", f"127.0.0.1:{sidecar.port}", "-quiet"]
-            + ["-cert", certificate, "-key", key, "-CAfile", self.ca, "-verify_return_error"]
-            + [version[0], *(["-alpn", offered] if offered else [])]
+        client = self.opensslClient(
+            sidecar.port,
+            self.credential(WEB),
+            *(version[0], *(["-alpn", offered] if offered else [])),
         )
         client.write(CLIENT.prefix + REQUEST)
         server = await application.accepts()
@@ -96,29 +92,8 @@ class ServerTests(EndToEnd):
         """
         A server for DB that wants a certificate of its client.
         """
-        path = self.directory / "server"
-        certificate, key = self.credential(DB)
-        server = self.start(
-            [program("openssl"), "s_server", "-unix", path, "-quiet", *options]
-            + ["-cert", certificate, "-key", key, "-CAfile", self.ca]
-            + ["-Verify", "1", "-verify_return_error"]
-        )
-        await self.answers(path)
-        return server, f"unix:{path}"
-
-    async def answers(self, path: Path) -> None:
-        """
-        Wait until a UNIX socket accepts connections: there is nothing else to tell by.
-        """
-        await until(path.exists, lambda: f"{path} to exist")
-        for _ in range(1000):
-            try:
-                stream = await self.connect(f"unix:{path}")
-            except ConnectError:
-                continue
-            await stream.close()
-            return
-        raise AssertionError(f"{path} accepts no connection")
+        verify = ["-CAfile", str(self.ca), "-Verify", "1", "-verify_return_error"]
+        return await self.opensslServer(self.credential(DB), *verify, *options)
 
     async def check(self, version: tuple[str, str], chosen: str, negotiated: str | None) -> None:
         """
@@ -157,7 +132,7 @@ class ServerTests(EndToEnd):
             self.assertEqual((peer["peer_state"], peer["peer"]), ("alpn_mismatch", None))
 
     def test_exchange12(self) -> Any:
-        return self.check(TLS12, f"istio,{ALPN}", ALPN)
+        return self.check(TLS12, f"{ALPN},istio", ALPN)
 
     def test_exchange13(self) -> Any:
         return self.check(TLS13, ALPN, ALPN)
@@ -173,3 +148,9 @@ class ServerTests(EndToEnd):
 
     def test_none13(self) -> Any:
         return self.check(TLS13, "", None)
+
+    def test_serverPrefersIstio(self) -> Any:
+        """
+        It is the server's order that counts.
+        """
+        return self.check(TLS13, f"istio,{ALPN}", "istio")

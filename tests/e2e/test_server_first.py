@@ -20,7 +20,7 @@ from twisted.mail.smtp import ESMTP, IMessage, IMessageDelivery, SMTPFactory, Us
 from zope.interface import implementer
 
 from tests.e2e.mesh import ALPN, DB, WEB, EndToEnd, Sidecar
-from tests.e2e.processes import Child, program
+from tests.e2e.processes import Child
 
 BANNER = b"220 mail.test "
 TEXT = "\n".join(f"line {number}" for number in range(5000)) + "\n"
@@ -135,12 +135,7 @@ class ServerFirstTests(EndToEnd):
         """
         _, upstream = await self.smtp()
         sidecar = await self.inbound(upstream, *options)
-        certificate, key = self.credential(WEB)
-        client = self.start(
-            [program("openssl"), "s_client", "-connect", f"127.0.0.1:{sidecar.port}", "-quiet"]
-            + ["-cert", certificate, "-key", key, "-CAfile", self.ca, "-verify_return_error"]
-            + ["-alpn", ALPN]
-        )
+        client = self.opensslClient(sidecar.port, self.credential(WEB), "-alpn", ALPN)
         return sidecar, client
 
     async def test_eagerWaitingClient(self) -> None:
