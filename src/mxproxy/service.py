@@ -40,6 +40,16 @@ from .tcp import UpstreamFactory
 from .upstream import Cluster, UpstreamChain
 
 
+class CannotStart(SystemExit, Exception):
+    """
+    The proxy ends before it has begun: one line, status 1.
+
+    An C{Exception} because twistd, as a daemon, tells only of those the process that was
+    called: of a mere C{SystemExit} that one learns nothing, waits for ever, and the file with
+    the process id stays.  A C{SystemExit} because that is a line and no traceback.
+    """
+
+
 class ProxyService(Service):
     """
     A plan, running.
@@ -139,7 +149,7 @@ class ProxyService(Service):
         """
         Listen, while still privileged.
 
-        @raise SystemExit: an address cannot be listened on: one line, status 1.
+        @raise CannotStart: an address cannot be listened on.
         """
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
@@ -147,16 +157,20 @@ class ProxyService(Service):
             listening.addCallbacks(self.ports.append, refused.append)
             if refused:
                 reason = " ".join(str(refused[0].value).split())
-                raise SystemExit(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
+                raise CannotStart(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
 
     def startService(self) -> None:
-        """Say what runs."""
+        """
+        Open the log, and say what runs.
+
+        @raise CannotStart: the log cannot be written to.
+        """
         Service.startService(self)
         if self._log is not None:
             try:
                 self._log.start(self._reactor)
             except OSError as error:
-                raise SystemExit(
+                raise CannotStart(
                     f"mxproxy: access log {self.plan.access_log}: {error.strerror or error}"
                 ) from None
         else:
