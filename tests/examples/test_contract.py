@@ -36,7 +36,7 @@ from mxproxy.layers.deliver import HoldingLayer
 from mxproxy.layers.handshake import HandshakeFactory, HandshakeLayer
 from mxproxy.plugins import LazyFilter
 from mxproxy.service import ProxyService
-from mxproxy.testing import Bench
+from mxproxy.testing import Bench, Conversation, checkFilter
 from mxproxy.wire.handshake import Outcome
 from mxproxy.wire.metadata import Node
 
@@ -124,6 +124,59 @@ class HoldingTests(SynchronousTestCase):
             closed: closed: the stream ended too early
             """
         )
+
+
+class TimerTests(SynchronousTestCase):
+    """
+    C{startTimer}: a layer waits, and need not mind who is first.
+    """
+
+    def setUp(self) -> None:
+        class Waiting(HoldingLayer):
+            name = "waiting"
+
+            def connectionMade(self) -> None:
+                self.startTimer(9.0, lambda: self.fail("never: it was replaced"))
+                self.startTimer(2.0, lambda: self.fail("silent: for too long"))
+
+            def dataReceived(self, data: bytes) -> None:
+                self.leaveWith(data)
+
+        self.filter = lambda inner, context: LayerFactory(inner, context, Waiting)
+        self.bench = Bench(self.filter)
+
+    def test_fires(self) -> None:
+        self.bench.play(
+            """
+            wait 2
+            << close
+            closed: silent: for too long
+            """
+        )
+        self.assertEqual(self.bench.reactor.getDelayedCalls(), [])
+
+    def test_leaves(self) -> None:
+        """
+        The timer goes when the layer does, even if it has to wait with its bytes.
+        """
+        self.bench.application.onConnect = self.bench.application.pause
+        self.bench.play(
+            """
+            >> 'hello'
+            app<< connected
+            wait 2
+            app>> resume
+            app<< 'hello'
+            left: waiting
+            """
+        )
+        self.assertEqual(self.bench.reactor.getDelayedCalls(), [])
+
+    def test_contract(self) -> None:
+        """
+        No timer is left, nor a cycle through one.
+        """
+        checkFilter(self.filter, conversation=Conversation(incoming=b"hello", patience=2.0))
 
 
 class AdoptTests(SynchronousTestCase):

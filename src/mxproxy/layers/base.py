@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
@@ -105,6 +106,7 @@ class Layer:
     connection: Connection
     peer: Peer
     _pauses = 0
+    _deadline: IDelayedCall | None = None
 
     def __init__(self, factory: LayerFactory) -> None:
         self.factory = factory
@@ -151,6 +153,8 @@ class Layer:
 
         The protocol above is connected now if it was not before.
         """
+        if self._deadline is not None:
+            self.stopTimer()
         below = self.transport
         self.connection.trail.append(f"{self.peer.side}/{self.name}")
         if self.protocol is None:
@@ -193,6 +197,8 @@ class Layer:
 
     def connectionLost(self, reason: Failure) -> None:
         """Both directions are gone."""
+        if self._deadline is not None:
+            self.stopTimer()
         if self.protocol is None:
             self.connection.lost(self.peer, reason)
         else:
@@ -258,6 +264,27 @@ class Layer:
     def stopProducing(self) -> None:
         """What is above wants nothing more, ever."""
         self.loseConnection()
+
+    # -- waiting, within a bound
+
+    def startTimer(self, seconds: float, call: Callable[[], object]) -> None:
+        """
+        Call C{call} later, unless L{stopTimer} comes first, or the layer leaves, or the
+        connection is lost.  A layer has one timer; starting it again replaces it.
+        """
+        self.stopTimer()
+        self._deadline = self.context.clock.callLater(seconds, self._timerFired, call)
+
+    def stopTimer(self) -> None:
+        """See L{startTimer}."""
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+    def _timerFired(self, call: Callable[[], object]) -> None:
+        # Given up first: a timer that has fired keeps what it called, and that keeps us.
+        self._deadline = None
+        call()
 
     # -- pauses, counted
 

@@ -45,6 +45,7 @@ class HoldingLayer(Layer):
         Leave; but C{data} and the end of the stream, which were read already, go to the
         protocol above first.
         """
+        self.stopTimer()
         if self.protocol is None:
             if not data and not eof:
                 self.leave()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from ..interfaces import IChainContext, IHandshake
@@ -34,7 +34,6 @@ class HandshakeLayer(HoldingLayer):
     name = "handshake"
     factory: HandshakeFactory
     _machine: IHandshake | None = None
-    _timer: IDelayedCall | None = None
 
     # -- for subclasses
 
@@ -69,7 +68,7 @@ class HandshakeLayer(HoldingLayer):
         opening = machine.opening()
         if opening:
             self.transport.write(opening)
-        self._timer = self.context.clock.callLater(self.factory.timeout, self._timedOut)
+        self.startTimer(self.factory.timeout, self._timedOut)
         if opening and self.isOptimistic():
             self.connectInner()
 
@@ -95,15 +94,12 @@ class HandshakeLayer(HoldingLayer):
         super().connectionLost(reason)
 
     def _timedOut(self) -> None:
-        self._timer = None
         assert self._machine is not None
         self._apply(self._machine.timeout())
 
     def _finish(self) -> None:
         self._machine = None
-        if self._timer is not None:
-            timer, self._timer = self._timer, None
-            timer.cancel()
+        self.stopTimer()
 
     def _apply(self, outcome: Outcome, eof: bool = False) -> None:
         if outcome.abort:

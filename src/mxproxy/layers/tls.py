@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import Protocol as TypingProtocol
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from ..interfaces import IChainContext
@@ -68,7 +68,6 @@ class TLSLayer(Layer):
     name = "tls"
     factory: TLSFactory
     _tls: SSL.Connection
-    _timer: IDelayedCall | None = None
     _handshaking = True
     _sawFirstByte = False
     _refused = False
@@ -82,20 +81,13 @@ class TLSLayer(Layer):
     def connectionMade(self) -> None:
         """Begin the handshake."""
         self._tls = self.factory.tls.connection()
-        clock = self.context.clock
-        self._timer = clock.callLater(self.factory.timeout, self._timedOut)
+        self.startTimer(self.factory.timeout, self._timedOut)
         if self.context.side == "upstream":
             self._handshake()
 
     def _timedOut(self) -> None:
-        self._timer = None
         self.peer.closing(f"handshake_timeout: no TLS handshake within {self.factory.timeout:g} s")
         self.transport.abortConnection()
-
-    def _stopTimer(self) -> None:
-        if self._timer is not None:
-            timer, self._timer = self._timer, None
-            timer.cancel()
 
     def _handshake(self) -> None:
         try:
@@ -108,7 +100,7 @@ class TLSLayer(Layer):
             return
         self._flush()
         self._handshaking = False
-        self._stopTimer()
+        self.stopTimer()
         facts = describe(self._tls)
         peer = self.peer
         peer.transport_protocol = "tls"
@@ -124,15 +116,14 @@ class TLSLayer(Layer):
         """
         The handshake has failed: let the alert out, say why, and do not stay.
         """
-        self._stopTimer()
+        self.stopTimer()
         self._refused = True
         self.peer.closing(reason)
         self._flush()
         loseWriteConnection(self.transport)
-        self._timer = self.context.clock.callLater(LINGER, self._lingered)
+        self.startTimer(LINGER, self._lingered)
 
     def _lingered(self) -> None:
-        self._timer = None
         self.transport.abortConnection()
 
     # -- reading
@@ -208,11 +199,11 @@ class TLSLayer(Layer):
         self._readDone = self._writeDone = True
         self._flush()
         self.transport.loseConnection()
-        self._timer = self.context.clock.callLater(LINGER, self._lingered)
+        self.startTimer(LINGER, self._lingered)
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is gone."""
-        self._stopTimer()
+        self.stopTimer()
         if self._handshaking:
             self.peer.closing("closed: the connection was lost during the TLS handshake")
         self._readDone = self._writeDone = True
