@@ -266,6 +266,19 @@ class KeepsACycle(Layer):
         super().connectionLost(reason)
 
 
+class KeepsItsTimer(Layer):
+    """
+    The timer that it keeps keeps it, and the chain's factories with it.
+    """
+
+    def connectionMade(self) -> None:
+        self.mine = self.context.clock.callLater(0, self._nothing)
+        super().connectionMade()
+
+    def _nothing(self) -> None:
+        pass
+
+
 class IsNoConnection(Layer):
     def __conform__(self, interface: Any) -> None:
         return None
@@ -370,7 +383,8 @@ BROKEN: dict[type[Layer], str] = {
     ForgetsTheLoss: "whole: the application was not told of the connection's loss",
     LosesTwice: "whole: connectionLost was called more often than makeConnection",
     LeaksATimer: "whole: a timer is left: <DelayedCall",
-    KeepsACycle: "whole: a cycle keeps the application",
+    KeepsACycle: "whole: a reference cycle keeps the application: BenchApplication → KeepsACycle → BenchApplication",
+    KeepsItsTimer: "KeepsItsTimer → DelayedCall → method → KeepsItsTimer",
     IsNoConnection: "whole: IConnection(self.transport) is not to be had in connectionMade",
     UndoesItsOwnPause: "the filter's own pause was undone by a resume",
     Raises: "whole: ZeroDivisionError was raised: nine",
@@ -441,7 +455,7 @@ class BrokenTests(SynchronousTestCase):
         import gc
 
         self.assertTrue(gc.isenabled())
-        self.assertBroken(layer(KeepsACycle), PLAIN, "a cycle")
+        self.assertBroken(layer(KeepsACycle), PLAIN, "a reference cycle")
         self.assertTrue(gc.isenabled())
 
 

@@ -95,6 +95,7 @@ class Bench:
         symbols: Mapping[str, bytes] | None = None,
         chunks: Chunks = None,
         prepare: Callable[[Peer], None] | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
         """
         @param wrap: an L{IFilter<mxproxy.interfaces.IFilter>}, or its C{wrap} alone.
@@ -105,14 +106,18 @@ class Bench:
         @param chunks: how many bytes are delivered at once, at most.
         @param prepare: called with the peer before the chain is connected, to say what else
             layers below have learnt.
+        @param context: what else the chain's context has, by the names of
+            L{ChainContext<mxproxy.chain.ChainContext>}.
         """
         self.reactor = MemoryReactor()
         self.transcript = Transcript(Symbols(symbols))
         self.counts: Counter[str] = Counter()
-        context = ChainContext(side, "chain", "listener", node or Node(), self.reactor, self._count)
-        self.context: IChainContext = context
+        chain = ChainContext(
+            side, "chain", "listener", node or Node(), self.reactor, self._count, **(context or {})
+        )
+        self.context: IChainContext = chain
         self.application = BenchApplication(self._tell, side)
-        factory = adopt(getattr(wrap, "wrap", wrap)(_Top(self.application), context), context)
+        factory = adopt(getattr(wrap, "wrap", wrap)(_Top(self.application), chain), chain)
         self.factory: IProtocolFactory = factory
         observer = _Observer(self.transcript)
         self.connection = Connection("listener", self.reactor.seconds, [observer])

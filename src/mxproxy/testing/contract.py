@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import CellType, FrameType, ModuleType
 from typing import Any, cast
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -54,6 +55,7 @@ class Conversation:
     @ivar alpn: what TLS has negotiated below.
     @ivar prepare: called with the peer before a connection is made, to say what else the
         layers below have learnt.
+    @ivar context: what else the chain's context has, see L{Bench}.
     """
 
     incoming: bytes
@@ -64,6 +66,7 @@ class Conversation:
     oversize: bytes = b""
     alpn: str | None = None
     prepare: Callable[[Peer], None] | None = None
+    context: Mapping[str, Any] | None = None
 
 
 def checkFilter(
@@ -420,7 +423,13 @@ class _Run:
     """
 
     def __init__(self, filter: Any, conversation: Conversation, side: str, way: str) -> None:
-        self.bench = Bench(filter, side=side, alpn=conversation.alpn, prepare=conversation.prepare)
+        self.bench = Bench(
+            filter,
+            side=side,
+            alpn=conversation.alpn,
+            prepare=conversation.prepare,
+            context=conversation.context,
+        )
         self.application = self.bench.application
         self.transport = self.bench.transport
         self._way = way
@@ -565,9 +574,9 @@ class _Run:
         for what, reference in watched.items():
             thing: Any = reference()
             if thing is not None:
-                holders = {type(holder).__name__ for holder in gc.get_referrers(thing)}
-                by = ", ".join(sorted(holders - {"frame"})) or "something"
-                raise ContractBroken(f"{self._way}: a cycle keeps {what}, held by {by}")
+                raise ContractBroken(
+                    f"{self._way}: a reference cycle keeps {what}: {' → '.join(_cycle(thing))}"
+                )
 
     # -- verdicts
 
@@ -618,3 +627,39 @@ class _Run:
             yield
         finally:
             globalLogPublisher.removeObserver(observer)
+
+
+def _cycle(thing: object) -> list[str]:
+    """
+    The types of the objects of a cycle that keeps C{thing}: its own, or one that leads to it.
+    """
+    holders: list[object] = [thing]
+    seen = {id(thing), id(holders)}
+    for held in holders:
+        path = _pathBack(held)
+        if path:
+            return path
+        for holder in gc.get_referrers(held):
+            if id(holder) not in seen and not isinstance(holder, (FrameType, ModuleType)):
+                seen.add(id(holder))
+                holders.append(holder)
+        if len(holders) > 1000:
+            break
+    return [type(thing).__name__, "something"]
+
+
+def _pathBack(start: object) -> list[str]:
+    """From C{start} to itself, by the references that objects keep."""
+    ways: list[tuple[object, list[str]]] = [(start, [])]
+    seen: set[int] = set()
+    for held, path in ways:
+        for kept in gc.get_referents(held):
+            if kept is start:
+                return [*path, type(held).__name__, type(start).__name__]
+            if id(kept) in seen or isinstance(kept, (type, ModuleType)) or len(ways) > 5000:
+                continue
+            seen.add(id(kept))
+            # What is only in between, an object's dictionary say, is not worth a name.
+            plain = isinstance(held, (dict, list, tuple, set, CellType))
+            ways.append((kept, path if plain else [*path, type(held).__name__]))
+    return []

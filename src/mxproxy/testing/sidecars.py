@@ -124,7 +124,7 @@ class Edges:
 
 class Proxy:
     """
-    A plan, running in memory.
+    A plan, running in memory: listening, without signals and without a log.
 
     @ivar service: what runs.
     @ivar edges: what became of its connections.
@@ -134,7 +134,6 @@ class Proxy:
         self.edges = Edges()
         self.service = ProxyService(plan, reactor, [self.edges])
         self.service.privilegedStartService()
-        self.service.startService()
 
     @property
     def connection(self) -> Connection:
