@@ -148,6 +148,7 @@ class Connection:
         self._endedMonotonic: float | None = None
         self._observers = observers
         self._facts: dict[Key[Any], object] = {}
+        self._whenClosed: list[Callable[[], None]] = []
         self._joined = False
         self._announced = False
 
@@ -168,6 +169,10 @@ class Connection:
         if not isinstance(value, key.type):
             raise TypeError(f"{key!r} does not take {value!r}")
         self._facts[key] = value
+
+    def whenClosed(self, call: Callable[[], None]) -> None:
+        """See L{IConnection.whenClosed}."""
+        self._whenClosed.append(call)
 
     def conform(self, interface: InterfaceClass) -> Connection | None:
         """Zope's C{__conform__} for every transport of this connection."""
@@ -257,6 +262,9 @@ class Connection:
             self.upstream.metadata = Absence(PeerState.CLOSED)
         for observer in self._observers:
             observer.closed(self)
+        whenClosed, self._whenClosed = self._whenClosed, []
+        for call in whenClosed:
+            call()
         # Facts are third parties' objects; with them gone no cycle outlives the connection.
         self._facts.clear()
 

@@ -8,7 +8,7 @@ it whenever C{twistd --help} runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.interfaces import (
@@ -111,6 +111,12 @@ class IConnection(Interface):
         Keep a filter's own fact under its typed key.
 
         @raise TypeError: the value is not of the key's type.
+        """
+
+    def whenClosed(call: Callable[[], None]) -> None:
+        """
+        Have something called when both sides are gone: how a layer that has left gives
+        back what it has taken.
         """
 
 

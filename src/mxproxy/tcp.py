@@ -10,57 +10,37 @@ the other's transport.
 How an end flows: an end of stream is passed on as a half-close, behind the last byte, and
 the other direction carries on.  When both directions have ended, both sides are closed.
 When a side is lost, what was read from it is flushed to the other, which is then closed;
-a bound (L{CLOSE_TIMEOUT}) ends the wait for a peer that does not read.
+a bound (L{mxproxy.terminal.CLOSE_TIMEOUT}) ends the wait for a peer that does not read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IProtocolFactory,
-    IPushProducer,
-)
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IPushProducer
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .connection import Connection, Key, Peer, connectionOf
+from .connection import Connection, Key
+from .idle import IdleWatch
 from .interfaces import IChainContext, IUpstream
 from .layers.base import loseWriteConnection
-
-#: Seconds that a side which is being closed may take to read what was written to it.
-CLOSE_TIMEOUT = 30.0
+from .terminal import Terminal
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class Half(Protocol):
+@implementer(IPushProducer)
+class Half(Terminal):
     """
     One side of the join: the topmost protocol of its chain.
 
     @ivar other: the other half, from the join until either is lost.
-    @ivar peer: whom this half reads from.
     """
 
-    transport: Any
-    connection: Connection
-    peer: Peer
     other: Half | None = None
     _readDone = False
-    _closer: IDelayedCall | None = None
-
-    def __init__(self, context: IChainContext) -> None:
-        self.context = context
-
-    def makeConnection(self, transport: Any) -> None:
-        """Every layer below has come to its result."""
-        self.connection = connectionOf(transport)
-        self.peer = getattr(self.connection, self.context.side)
-        Protocol.makeConnection(self, transport)
 
     # -- bytes
 
@@ -96,19 +76,6 @@ class Half(Protocol):
         other.transport.registerProducer(self, True)
         self.connection.joined()
 
-    def close(self) -> None:
-        """Close this side once what was written is flushed; within a bound."""
-        if self._closer is None:
-            self._closer = self.context.clock.callLater(CLOSE_TIMEOUT, self._closeTimedOut)
-            # A transport waits with closing for as long as it has a producer.
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
-
-    def _closeTimedOut(self) -> None:
-        self._closer = None
-        self.peer.closing(f"close_timeout: unread bytes for {CLOSE_TIMEOUT:g} s")
-        self.transport.abortConnection()
-
     def readConnectionLost(self) -> None:
         """The peer has ended its stream: so do we to the other side."""
         self._readDone = True
@@ -125,17 +92,10 @@ class Half(Protocol):
             other.transport.unregisterProducer()
             loseWriteConnection(other.transport)
 
-    def writeConnectionLost(self) -> None:
-        """Our own end of stream is out."""
-
     def connectionLost(self, reason: Failure | None = None) -> None:
         """This side is gone: close the other."""
-        assert reason is not None
-        if self._closer is not None:
-            closer, self._closer = self._closer, None
-            closer.cancel()
         other, self.other = self.other, None
-        self.connection.lost(self.peer, reason)
+        super().connectionLost(reason)
         if other is not None:
             other.other = None
             other.close()
@@ -158,28 +118,52 @@ class UpstreamHalf(Half):
 AWAITED: Key[Deferred[Any]] = Key("mxproxy.tcp.awaited", Deferred)
 
 
+#: The cluster that a filter has chosen for this connection, instead of the terminal's own:
+#: Envoy's C{envoy.tcp_proxy.cluster}.
+CLUSTER: Key[str] = Key("envoy.tcp_proxy.cluster", str)
+
+
 class DownstreamHalf(Half):
     """
     The half that a listener's chain ends in.
     """
 
     _connecting: Deferred[Any] | None = None
+    _watch: IdleWatch | None = None
 
-    def __init__(self, context: IChainContext, upstream: IUpstream, attempts: int | None) -> None:
-        super().__init__(context)
-        self.upstream = upstream
-        self.attempts = attempts
+    def __init__(self, factory: TCPProxyFactory) -> None:
+        super().__init__(factory.context)
+        self.factory: TCPProxyFactory = factory
 
     def connectionMade(self) -> None:
         """Nothing is read from here until there is somewhere to write it."""
         self.transport.pauseProducing()
-        self._connecting = self.upstream.connect(self.connection, self.attempts)
+        factory = self.factory
+        try:
+            upstream = factory.pick(self.connection)
+        except ValueError as error:
+            self.connection.closing(f"upstream: no_cluster: {error}")
+            self.close()
+            return
+        self._connecting = upstream.connect(self.connection, factory.attempts)
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def _connected(self, half: Half) -> None:
         self._connecting = None
+        factory = self.factory
+        if factory.idleTimeout:
+            self._watch = IdleWatch(
+                self.connection, self.context.clock, factory.idleTimeout, self._idle
+            )
         self.join(half)
         self.transport.resumeProducing()
+
+    def _idle(self) -> None:
+        self.connection.closing(f"proxy: idle_timeout: no byte in {self.factory.idleTimeout:g} s")
+        other = self.other
+        self.close()
+        if other is not None:
+            other.close()
 
     def _failed(self, failure: Failure) -> None:
         self._connecting = None
@@ -190,6 +174,9 @@ class DownstreamHalf(Half):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """This side is gone: the attempt at the other, too."""
+        if self._watch is not None:
+            watch, self._watch = self._watch, None
+            watch.stop()
         if self._connecting is not None:
             self._connecting.cancel()
         super().connectionLost(reason)
@@ -222,18 +209,25 @@ class TCPProxyFactory(Factory):
     noisy = False
 
     def __init__(
-        self, context: IChainContext, upstream: IUpstream, attempts: int | None = None
+        self,
+        context: IChainContext,
+        pick: Callable[[Connection], IUpstream],
+        attempts: int | None = None,
+        idleTimeout: float = 0.0,
     ) -> None:
         """
+        @param pick: says where a connection has to go, or raises C{ValueError}.
         @param attempts: see L{IUpstream.connect}.
+        @param idleTimeout: seconds; 0: for ever.
         """
         self.context = context
-        self.upstream = upstream
+        self.pick = pick
         self.attempts = attempts
+        self.idleTimeout = idleTimeout
 
-    def buildProtocol(self, addr: IAddress | None) -> DownstreamHalf:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """One half for one connection."""
-        return DownstreamHalf(self.context, self.upstream, self.attempts)
+        return DownstreamHalf(self)
 
     def __repr__(self) -> str:
-        return f"tcp_proxy to {self.upstream.name}"
+        return "tcp_proxy"

@@ -33,6 +33,31 @@ tcpProxy = LazyFilter(
     "Connects to a cluster; the end of a chain.",
     "mxproxy.filters.tcp_proxy",
 )
+echo = LazyFilter(
+    "envoy.filters.network.echo",
+    "Answers with what it is told; the end of a chain.",
+    "mxproxy.filters.echo",
+)
+directResponse = LazyFilter(
+    "envoy.filters.network.direct_response",
+    "Says one thing and closes; the end of a chain.",
+    "mxproxy.filters.direct_response",
+)
+sniCluster = LazyFilter(
+    "envoy.filters.network.sni_cluster",
+    "Sends a connection to the cluster that its client names by SNI.",
+    "mxproxy.filters.sni_cluster",
+)
+connectionLimit = LazyFilter(
+    "envoy.filters.network.connection_limit",
+    "Bounds how many connections are open at once.",
+    "mxproxy.filters.connection_limit",
+)
+localRateLimit = LazyFilter(
+    "envoy.filters.network.local_ratelimit",
+    "Bounds how fast connections are taken.",
+    "mxproxy.filters.local_ratelimit",
+)
 tlsInspector = LazyFilter(
     "envoy.filters.listener.tls_inspector",
     "Looks for a TLS ClientHello, its server name and its ALPN, below a chain.",

@@ -6,14 +6,16 @@ Its settings; the joining of the two sides is L{mxproxy.tcp}.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import implementer
 
-from ..interfaces import IChainContext, ITerminal
-from ..tcp import TCPProxyFactory
+from ..connection import Connection
+from ..interfaces import IChainContext, ITerminal, IUpstream
+from ..tcp import CLUSTER, TCPProxyFactory
 from .options import Options
 
 
@@ -23,24 +25,44 @@ class TCPProxy:
     """
     The filter's settings.
 
-    @ivar cluster: where to connect to.
+    @ivar cluster: where to connect to, unless a filter below has said so
+        (L{mxproxy.tcp.CLUSTER}).
     @ivar max_connect_attempts: how many hosts to try; C{None}: each of them once.
+    @ivar weighted_clusters: instead of C{cluster}: names, each with its share.
+    @ivar idle_timeout: seconds without a byte in either direction, after which both sides
+        are closed; 0: for ever.
     """
 
-    cluster: str
+    cluster: str = ""
     max_connect_attempts: int | None = None
+    weighted_clusters: tuple[tuple[str, int], ...] = ()
+    idle_timeout: float = 0.0
 
     def terminal(self, context: IChainContext) -> IProtocolFactory:
         """See L{ITerminal.terminal}."""
-        return TCPProxyFactory(context, context.upstream(self.cluster), self.max_connect_attempts)
+        shares = self.weighted_clusters or ((self.cluster, 1),)
+        # All are looked up now, so that a name that is none is found when the configuration
+        # is loaded.
+        upstreams = [context.upstream(name) for name, _ in shares]
+        weights = [weight for _, weight in shares]
+
+        def pick(connection: Connection) -> IUpstream:
+            chosen = connection.get(CLUSTER)
+            if chosen is not None:
+                return context.upstream(chosen)
+            if len(upstreams) == 1:
+                return upstreams[0]
+            return random.choices(upstreams, weights)[0]
+
+        return TCPProxyFactory(context, pick, self.max_connect_attempts, self.idle_timeout)
 
 
 def configure(options: Mapping[str, str]) -> TCPProxy:
     """
-    @param options: C{cluster}, a cluster's name.
+    @param options: C{cluster}, a cluster's name; C{idle_timeout}, seconds.
     @raise mxproxy.filters.options.OptionError: one of them is unknown, missing or wrong.
     """
     read = Options(options)
-    settings = TCPProxy(read.text("cluster"))
+    settings = TCPProxy(read.text("cluster"), idle_timeout=read.number("idle_timeout", 0, above=-1))
     read.finish()
     return settings
