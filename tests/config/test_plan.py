@@ -102,15 +102,28 @@ class ModeTests(CommandLineCase):
         """
         Plaintext clients meet the exchange too, and are logged as alpn_mismatch.
         """
-        plan = parse([*INBOUND, "--downstream-tls", "permissive", "--inspection-timeout", "3"]).plan
+        plan = parse(
+            [*INBOUND, "--downstream-tls", "permissive", "--inspection-timeout", "3"]
+            + ["--mx-alpn", "mx"]
+        ).plan
         self.assertEqual(
             chains(plan),
             [
                 ("tls", "tls", True, ["metadata_exchange"]),
+                ("tls_passthrough", "tls", False, ["metadata_exchange"]),
                 ("raw_buffer", "raw_buffer", False, ["metadata_exchange"]),
             ],
         )
         (listener,) = plan.listeners
+        self.assertEqual(
+            [chain.match.application_protocols for chain in listener.chains],
+            [
+                ("mx", "istio-peer-exchange", "istio")
+                + ("istio-http/1.0", "istio-http/1.1", "istio-h2"),
+                (),
+                (),
+            ],
+        )
         (inspector,) = listener.listener_filters
         self.assertEqual(inspector.name, "envoy.filters.listener.tls_inspector")
         self.assertEqual(listener.listener_filters_timeout, 3.0)
@@ -212,7 +225,7 @@ class FilterTests(CommandLineCase):
         self.patch(module, "findFilter", lambda name: Plugin())
         plan = parse([*INBOUND, "--downstream-tls", "permissive", "--filter", "limit:most=5"]).plan
         names = ["metadata_exchange", "limit"]
-        self.assertEqual([filters for *_, filters in chains(plan)], [names, names])
+        self.assertEqual([filters for *_, filters in chains(plan)], [names] * 3)
         self.assertEqual(asked, [{"most": "5"}])
 
     def test_endpointEscapes(self) -> None:

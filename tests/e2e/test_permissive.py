@@ -43,7 +43,7 @@ class PermissiveTests(EndToEnd):
             WEB.logged(line, "downstream")
 
         with self.subTest("mutual TLS without the exchange"):
-            openssl = self.opensslClient(inbound.port, self.credential(WEB))
+            openssl = self.opensslClient(inbound.port, self.credential(WEB), "-alpn", "istio")
             openssl.write(REQUEST)
             server = await application.accepts()
             self.assertTrue(await server.reads(len(REQUEST)) == REQUEST)
@@ -92,14 +92,25 @@ class PermissiveTests(EndToEnd):
             self.assertPlain(line, 6, 15)
             self.assertGreaterEqual(line["duration_ms"], 300)
 
-        with self.subTest("TLS without a certificate is not plaintext"):
-            openssl = self.opensslClient(inbound.port, None)
+        with self.subTest("TLS of the mesh, but without a certificate"):
+            openssl = self.opensslClient(inbound.port, None, "-alpn", "istio")
             openssl.write(REQUEST)
             await openssl.says("alert certificate required")
             line = await self.last(inbound, 6)
             self.assertRegex(line["close_reason"], "^downstream: no_client_certificate: ")
             self.assertEqual(line["filter_chain"], "tls")
             self.assertEqual(len(application.streams), 5)
+
+        with self.subTest("the application's own TLS, untouched"):
+            self.opensslClient(inbound.port, None)
+            server = await application.accepts()
+            # Its ClientHello, from the first byte on.
+            self.assertEqual((await server.reads(3))[:2], b"\x16\x03")
+            await server.close()
+            line = await self.last(inbound, 7)
+            self.assertEqual(line["filter_chain"], "tls_passthrough")
+            self.assertIsNone(line["downstream"]["tls_version"])
+            self.assertEqual(line["downstream"]["bytes_sent"], 0)
 
     def assertPlain(self, line: Line, received: int, sent: int) -> None:
         """

@@ -219,8 +219,9 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option(
                 "downstream-tls",
                 f"{DISABLE}|{PERMISSIVE}|{STRICT}",
-                "What clients have to speak: strict is mutual TLS, permissive is that or "
-                "plaintext. Inbound: strict; outbound: disable.",
+                "What clients have to speak: strict is mutual TLS; permissive is that, "
+                "plaintext, or TLS of the application's own, which is passed through. "
+                "Inbound: strict; outbound: disable.",
                 _oneOf(DISABLE, PERMISSIVE, STRICT),
             ),
             Option(

@@ -2,7 +2,8 @@
 From the command line's values to the plan: one listener, one cluster, a sidecar's half.
 
 Names, as logs show them: the listener is called like the mode (C{inbound}, C{outbound}), a
-filter chain like what it carries (C{tls}, C{raw_buffer}), the cluster C{upstream}.
+filter chain like what it carries (C{tls}, C{tls_passthrough}, C{raw_buffer}), the cluster
+C{upstream}.
 
 Where the exchange is: on the downstream side unless its TLS is disabled, and on the
 upstream side when its TLS is mutual.  The plaintext chain of a permissive listener has it
@@ -57,6 +58,14 @@ _EXCHANGE_NAMES = (METADATA_EXCHANGE, "istio.metadata_exchange")
 #: What follows the exchange's own protocol in the ALPN of a sidecar (WIRE.md, section 1).
 #: The chain's filters put theirs in front.
 SIDECAR_ALPN = ("istio",)
+
+#: What a client's sidecar offers beside the exchange's own protocol, for TCP and for HTTP.  On a
+#: permissive port, TLS that offers none of it is the application's own business (Istio's
+#: inbound filter chains match the same names).
+MESH_ALPN = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+
+#: The chain of a permissive listener for the application's own TLS.
+PASSTHROUGH = "tls_passthrough"
 
 
 @dataclass(frozen=True)
@@ -138,8 +147,14 @@ def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:
         # connection waits for an inspection.
         return (encrypted,)
     if sidecar.downstream_tls == PERMISSIVE:
+        protocol = sidecar.exchange.options["protocol"]
+        mesh = tuple(dict.fromkeys((protocol, *MESH_ALPN)))
         return (
-            replace(encrypted, match=FilterChainMatch(transport_protocol=TLS)),
+            replace(
+                encrypted,
+                match=FilterChainMatch(transport_protocol=TLS, application_protocols=mesh),
+            ),
+            replace(plain, name=PASSTHROUGH, match=FilterChainMatch(transport_protocol=TLS)),
             replace(plain, match=FilterChainMatch(transport_protocol=RAW_BUFFER)),
         )
     return (replace(plain, filters=(*sidecar.filters, terminal)),)
