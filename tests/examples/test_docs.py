@@ -107,7 +107,7 @@ class DocumentTests(SynchronousTestCase):
         README's is as short as it says: lines of code.
         """
         lines = [line for line in readme().text.splitlines() if line.strip()]
-        self.assertLessEqual(len(lines), 22)
+        self.assertLessEqual(len(lines), 20)
 
     def test_facts(self) -> None:
         """
