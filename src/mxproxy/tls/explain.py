@@ -179,6 +179,7 @@ def _handshake(reason: str) -> str:
         return "no_shared_cipher: no cipher suite that both sides support"
     if first in _NO_COMMON_ALGORITHM:
         return f"no_shared_algorithm: no key exchange or signature both support ({reason})"
-    if first in _PROTOCOL_ERROR:
+    # With TLS 1.2 a provider's own reason comes first: "cipher operation failed".
+    if not _PROTOCOL_ERROR.isdisjoint(reason.split(", ")):
         return f"protocol_error: the peer's bytes are not valid TLS ({reason})"
     return f"tls_error: {reason or 'OpenSSL gives no reason'}"
