@@ -9,14 +9,15 @@ goes around it::
 
   - bytes and the connection's loss go through the wrapper;
   - the ends of the two directions go around it;
-  - C{lower} counts the wrapper's pauses apart from those of the protocol above.
+  - C{lower} counts the wrapper's pauses apart from those of the protocol above;
+  - L{Paced} counts, of a producer above, the wrapper's apart from those of what is below.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IPushProducer
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,6 +41,10 @@ class Lower(Layer):
 
     def connectionMade(self) -> None:
         """The wrapper decides when what is above is connected."""
+        upper = self.upper
+        assert upper is not None
+        # It may have to speak of its end without ever having been connected.
+        upper.connection, upper.peer = self.connection, self.peer
         self.protocol, self.wrapper = self.wrapper, None
         self.protocol.makeConnection(self)
 
@@ -72,6 +77,12 @@ class Lower(Layer):
         """The wrapper has had its pause."""
         self.resume(OWN)
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """What is below pauses it for reasons of its own."""
+        if isinstance(producer, Paced):
+            producer = PacedBelow(producer)
+        super().registerProducer(producer, streaming)
+
 
 class Upper(Layer):
     """
@@ -81,6 +92,7 @@ class Upper(Layer):
     name = "adopted"
     lower: Lower
     _lost = False
+    _producing = False
 
     def write(self, data: bytes) -> None:
         """Through the wrapper; a sequence, too, so that a wrapper sees all bytes in one place."""
@@ -112,6 +124,17 @@ class Upper(Layer):
         """Around the wrapper, which may not know how."""
         self.lower.abortConnection()
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Through the wrapper, which may want to pause it."""
+        self.transport.registerProducer(Paced(producer) if streaming else producer, streaming)
+        self._producing = True
+
+    def unregisterProducer(self) -> None:
+        """Through the wrapper, unless there is none: a socket does not mind, stock wrappers do."""
+        if self._producing:
+            self._producing = False
+            self.transport.unregisterProducer()
+
     def pauseProducing(self) -> None:
         """Around the wrapper."""
         self.lower.pause(ABOVE)
@@ -119,6 +142,64 @@ class Upper(Layer):
     def resumeProducing(self) -> None:
         """Around the wrapper."""
         self.lower.resume(ABOVE)
+
+
+@implementer(IPushProducer)
+class Paced:
+    """
+    A producer as the wrapper sees it; it runs only while neither the wrapper nor what is
+    below (L{PacedBelow}) wants a pause.
+    """
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self._pauses = 0
+
+    def pauseProducing(self) -> None:
+        """The wrapper wants a pause."""
+        self.pause(OWN)
+
+    def resumeProducing(self) -> None:
+        """The wrapper has had its pause."""
+        self.resume(OWN)
+
+    def stopProducing(self) -> None:
+        """Nothing more is wanted."""
+        self._producer.stopProducing()
+
+    def pause(self, who: int) -> None:
+        """See L{Layer.pause}."""
+        before, self._pauses = self._pauses, self._pauses | who
+        if not before:
+            self._producer.pauseProducing()
+
+    def resume(self, who: int) -> None:
+        """See L{Layer.resume}."""
+        before, self._pauses = self._pauses, self._pauses & ~who
+        if before and not self._pauses:
+            self._producer.resumeProducing()
+
+
+@implementer(IPushProducer)
+class PacedBelow:
+    """
+    The same producer as what is below the wrapper sees it.
+    """
+
+    def __init__(self, paced: Paced) -> None:
+        self._paced = paced
+
+    def pauseProducing(self) -> None:
+        """The buffer below is full."""
+        self._paced.pause(ABOVE)
+
+    def resumeProducing(self) -> None:
+        """The buffer below is empty."""
+        self._paced.resume(ABOVE)
+
+    def stopProducing(self) -> None:
+        """Nothing more is wanted."""
+        self._paced.stopProducing()
 
 
 class UpperFactory(LayerFactory):
