@@ -178,6 +178,9 @@ class HealthCheckPlan:
 
     @ivar send: empty: that a connection is made is enough.
     @ivar receive: what the answer has to contain, in this order.
+    @ivar unhealthy_interval: after a check that has failed; C{None}: C{interval}.
+    @ivar no_traffic_interval: instead of both, for as long as the cluster has never been
+        connected to.
     """
 
     timeout: float
@@ -186,12 +189,21 @@ class HealthCheckPlan:
     healthy_threshold: int
     send: bytes = b""
     receive: tuple[bytes, ...] = ()
+    unhealthy_interval: float | None = None
+    no_traffic_interval: float = 60.0
 
 
 @dataclass(frozen=True)
 class OutlierDetectionPlan:
     """
     Hosts that cannot be connected are left out for a while; times in seconds.
+
+    @ivar consecutive_local_origin_failure: how many failures in a row are too many.
+    @ivar interval: how often ejected hosts are looked at.
+    @ivar base_ejection_time: times the number of ejections, up to C{max_ejection_time}, is
+        how long one lasts.
+    @ivar max_ejection_percent: of the hosts, at most so many are left out.
+    @ivar always_eject_one_host: one may be, whatever the percentage.
     """
 
     consecutive_local_origin_failure: int = 5
@@ -199,6 +211,7 @@ class OutlierDetectionPlan:
     base_ejection_time: float = 30.0
     max_ejection_time: float = 300.0
     max_ejection_percent: int = 10
+    always_eject_one_host: bool = False
 
 
 STATIC = "STATIC"
@@ -211,6 +224,13 @@ LEAST_REQUEST = "LEAST_REQUEST"
 RANDOM = "RANDOM"
 RING_HASH = "RING_HASH"
 MAGLEV = "MAGLEV"
+
+#: Envoy's C{dns_lookup_family}.  C{AUTO}: IPv4 only where there is no IPv6.
+AUTO = "AUTO"
+V4_ONLY = "V4_ONLY"
+V6_ONLY = "V6_ONLY"
+V4_PREFERRED = "V4_PREFERRED"
+ALL = "ALL"
 
 
 @dataclass(frozen=True)
@@ -225,7 +245,10 @@ class ClusterPlan:
     @ivar tls_handshake_timeout: seconds from there to the finished handshake.
     @ivar max_connections: a circuit breaker; more than so many at once are refused.
         C{None}: no limit.
+    @ivar healthy_panic_threshold: per cent; when fewer hosts are healthy, all are used.
     @ivar dns_refresh_rate: seconds.
+    @ivar dns_lookup_family: which of a name's addresses are used: L{AUTO}, L{V4_ONLY},
+        L{V6_ONLY}, L{V4_PREFERRED} or L{ALL}.
     @ivar proxy_protocol: C{"V1"} or C{"V2"}: tell the host where the connection is from.
     @ivar external: outside of the mesh: never offered an ALPN of the mesh, nor a prefix.
     """
@@ -239,7 +262,9 @@ class ClusterPlan:
     connect_timeout: float = 10.0
     tls_handshake_timeout: float = 10.0
     max_connections: int | None = None
+    healthy_panic_threshold: float = 50.0
     dns_refresh_rate: float = 5.0
+    dns_lookup_family: str = AUTO
     health_checks: tuple[HealthCheckPlan, ...] = ()
     outlier_detection: OutlierDetectionPlan | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
