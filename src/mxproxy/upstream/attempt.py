@@ -27,10 +27,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .connection import Connection, Peer
-from .interfaces import IUpstream
-from .layers.base import connect
-from .tcp import AWAITED
+from ..connection import Connection, Peer
+from ..interfaces import IUpstream
+from ..layers.base import connect
+from ..tcp import AWAITED
 
 
 class ConnectFailed(Exception):
