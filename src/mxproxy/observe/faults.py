@@ -12,8 +12,12 @@ from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
 from .access_log import formatAddress
 
-#: What may follow "downstream: " or "upstream: " when nothing is wrong.
-ORDERLY = ("closed", "reset", "aborted", "shutdown")
+#: Tokens of close reasons with which nothing is wrong that an operator could mend: how
+#: connections end, and what they are made to end by.  Many TLS clients never say close_notify.
+ORDERLY = (
+    *("closed", "reset", "aborted", "shutdown", "truncated"),
+    *("idle_timeout", "direct_response", "connection_limit", "local_ratelimit"),
+)
 
 
 @implementer(IConnectionObserver)
@@ -35,8 +39,9 @@ class FaultLog:
 
     def closed(self, connection: Connection) -> None:
         """Was anything wrong?"""
-        _, _, what = connection.close_reason.partition(": ")
-        if what not in ORDERLY:
+        # A close reason is who, token and perhaps detail, see Connection.closing.
+        token = connection.close_reason.split(": ", 2)[1]
+        if token not in ORDERLY:
             self.log.warn(  # noqa: G010
                 "connection {id} from {address} on {listener} closed: {reason}",
                 id=connection.id,

@@ -1,0 +1,70 @@
+"""
+The program's own log: what an operator has to look at, and nothing else.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from mxproxy.connection import Connection
+from mxproxy.observe.faults import FaultLog
+from mxproxy.observe.live import LiveConnections
+from mxproxy.testing import MemoryReactor, MemoryTransport
+
+PEER = IPv4Address("TCP", "192.0.2.1", 40000)
+
+
+class FaultTests(SynchronousTestCase):
+    def warned(self, reason: str, lost: Exception) -> list[str]:
+        """
+        Close a connection for a reason, or for none that a layer has said.
+        """
+        warnings: list[str] = []
+        log = FaultLog()
+        self.patch(log.log, "warn", lambda text, **values: warnings.append(text.format(**values)))
+        connection = Connection("inbound", Clock().seconds, [log])
+        connection.opened(MemoryTransport(MemoryReactor(), peer=PEER))
+        if reason:
+            connection.downstream.closing(reason)
+        connection.lost(connection.downstream, Failure(lost))
+        return warnings
+
+    def test_orderly(self) -> None:
+        """
+        How connections end, and what limits make them end by, is for the access log.
+        """
+        for reason in ("", "truncated: the stream ended", "idle_timeout: no byte in 5 s"):
+            self.assertEqual(self.warned(reason, ConnectionDone()), [])
+        self.assertEqual(self.warned("", ConnectionLost()), [])
+
+    def test_fault(self) -> None:
+        """
+        Who it was, where, and why.
+        """
+        (line,) = self.warned("unknown_ca: signed by nobody we know", ConnectionDone())
+        self.assertRegex(
+            line,
+            r"^connection [0-9a-f]{16} from 192\.0\.2\.1:40000 on inbound closed: "
+            r"downstream: unknown_ca: signed by nobody we know$",
+        )
+
+
+class LiveTests(SynchronousTestCase):
+    def test_life(self) -> None:
+        """
+        A connection is live from accepted to closed, and whoever waits for none is told then.
+        """
+        live = LiveConnections()
+        self.successResultOf(live.whenNone())
+        connection = Connection("inbound", Clock().seconds, [live])
+        connection.opened(MemoryTransport(MemoryReactor(), peer=PEER))
+        self.assertEqual((len(live), list(live)), (1, [connection]))
+        waiting = live.whenNone()
+        self.assertNoResult(waiting)
+        connection.lost(connection.downstream, Failure(ConnectionDone()))
+        self.assertEqual(len(live), 0)
+        self.successResultOf(waiting)
