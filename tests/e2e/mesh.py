@@ -393,8 +393,7 @@ class EndToEnd(TestCase):
         endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         port: Any = await endpoint.listen(application)
         self.addCleanup(port.stopListening)
-        for stream in application.streams:
-            self.addCleanup(stream.transport.abortConnection)
+        self.addCleanup(application.hangUp)
         return application, f"tcp:127.0.0.1:{port.getHost().port}"
 
     async def connect(self, where: int | str) -> Stream:
@@ -408,9 +407,5 @@ class EndToEnd(TestCase):
         text = f"tcp:127.0.0.1:{where}" if isinstance(where, int) else where
         endpoint = clientFromString(reactor, text)
         stream = await soon(connectProtocol(endpoint, Stream()), lambda: f"to connect to {text}")
-        self.addCleanup(self._hangUp, stream)
+        self.addCleanup(stream.hangUp)
         return stream
-
-    def _hangUp(self, stream: Stream) -> None:
-        if not stream.lost:
-            stream.transport.abortConnection()

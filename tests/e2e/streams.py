@@ -84,6 +84,13 @@ class Stream(Protocol):
         self.transport.loseConnection()
         await self._until(lambda: self.lost, "to close", seconds)
 
+    def hangUp(self) -> None:
+        """
+        End the connection, if there still is one, at once.
+        """
+        if not self.lost:
+            self.transport.abortConnection()
+
     async def reads(self, size: int, seconds: float = MOMENT) -> bytes:
         """
         The next C{size} bytes, or fewer, when the stream ends before.
@@ -141,3 +148,10 @@ class Application(Factory):
             await soon(changed, lambda: "a connection to the application", seconds)
         self._accepted += 1
         return self.streams[self._accepted - 1]
+
+    def hangUp(self) -> None:
+        """
+        End what connections there still are.
+        """
+        for stream in self.streams:
+            stream.hangUp()

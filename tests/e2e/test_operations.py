@@ -141,14 +141,13 @@ class DaemonTests(EndToEnd):
             + ["--logfile", "program.log", "mxproxy", *PLAIN, "--upstream", upstream]
             + ["--listen", "tcp:0:interface=127.0.0.1", "--access-log", "access.log"]
         )
+        self.addCleanup(self._kill, pidfile)
         self.assertEqual(await twistd.ends(), 0, str(twistd))
         program = self.directory / "program.log"
         found = await until(
             lambda: re.search(r"listening on 127.*:(\d+)", _read(program)),
             lambda: f"{program} to say where it listens",
         )
-        pid = int(_read(pidfile))
-        self.addCleanup(self._kill, pidfile, pid)
         client = await self.connect(int(found[1]))
         client.write(b"request")
         server = await application.accepts()
@@ -157,7 +156,7 @@ class DaemonTests(EndToEnd):
         await server.close()
         log = self.directory / "access.log"
         await until(lambda: '"closed"' in _read(log), lambda: "the access log")
-        os.kill(pid, signal.SIGTERM)
+        os.kill(int(_read(pidfile)), signal.SIGTERM)
         await until(
             lambda: not pidfile.exists(),
             lambda: f"the daemon to end\n{_read(program)}",
@@ -184,10 +183,10 @@ class DaemonTests(EndToEnd):
         self.assertNotIn("Traceback", _read(log))
         await until(lambda: not (self.directory / "pid").exists(), lambda: "pid to be removed")
 
-    def _kill(self, pidfile: Path, pid: int) -> None:
+    def _kill(self, pidfile: Path) -> None:
         # twistd removes the file when it ends.
-        if pidfile.exists():
-            os.kill(pid, signal.SIGKILL)
+        if pid := _read(pidfile):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _read(path: Path) -> str:
