@@ -13,7 +13,9 @@ they are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from errno import ECONNREFUSED
 from itertools import count
 from typing import Any, ClassVar
 
@@ -387,7 +389,9 @@ class _Dialing:
             connector.connectionFailed(Failure())
             return
         if port is None:
-            connector.connectionFailed(Failure(error.ConnectionRefusedError()))
+            connector.connectionFailed(
+                Failure(error.getConnectError((ECONNREFUSED, os.strerror(ECONNREFUSED))))
+            )
             return
         link = Link(reactor, client=connector.own, server=connector.destination)
         near = link.client
