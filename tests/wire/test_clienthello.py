@@ -171,9 +171,9 @@ class FoundTests(SynchronousTestCase):
 
     def test_bare(self) -> None:
         """
-        A hello may end before its extensions, and have none.
+        A hello may end before its extensions, have none, and offer one cipher suite.
         """
-        for message in (hello(None), hello(b"")):
+        for message in (hello(None), hello(b""), hello(ciphers=b"\x13\x01")):
             data = records(message)
             self.check(data, found(data))
 
@@ -208,6 +208,7 @@ class FoundTests(SynchronousTestCase):
             b"\x00\x03\x05ab",
             u16(u8(b"h2") + u8(b"")),
             u16(u8(b"h2")) + b"x",
+            u16(u8(b"h2")) + u8(b"h3"),
         ):
             data = records(hello(extension(16, body)))
             self.check(data, found(data))
@@ -431,6 +432,11 @@ class NotTLSTests(SynchronousTestCase):
         ):
             detail = f"the hello takes {size} bytes or more, {MAX_CLIENT_HELLO} are allowed"
             self.check(data, needed, detail, "too_large")
+        # What BoringSSL would still take, a record of 16704 bytes and a message of 16384.
+        detail = "the hello takes 16709 bytes or more, 16384 are allowed"
+        self.check(b"\x16\x03\x01\x41\x40", 5, detail, "too_large")
+        detail = "the hello takes 16398 bytes or more, 16384 are allowed"
+        self.check(b"\x16\x03\x01\x00\x05\x01\x00\x40\x00\x03", 9, detail, "too_large")
         self.assertEqual(
             NotTLS("too_large", "the hello takes 257 bytes or more, 256 are allowed"),
             ClientHelloInspector(maxSize=256).feed(records(padded(257))),

@@ -22,6 +22,7 @@ HTTP_1_1 = [
     b"GET  /  HTTP/1.1\r",
     b"GET\t/\rHTTP/1.1\r",
     b"BREW /pot HTTP/1.1\r",
+    b"A / HTTP/1.1\r",
     b"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1\r",
     b"PRI * HTTP/1.1\r",
     b'GET /a?b="{}|\\^[]#~ HTTP/1.1\r',
@@ -132,6 +133,7 @@ class HTTPTests(SynchronousTestCase):
             assert isinstance(answer, NotHTTP), line
             self.assertEqual("not_http", answer.reason)
         self.check(NotHTTP("not_http", "no request line: b'HELO there\\r'"), b"HELO there\r\n")
+        self.check(NotHTTP("not_http", "no request line: b''"), b"\n")
         long = b"A" * 100
         self.check(NotHTTP("not_http", f"no request line: {long[:64]!r}"), long + b"\n")
 
@@ -156,6 +158,7 @@ class HTTPTests(SynchronousTestCase):
         self.assertEqual(tooLarge, inspector.feed(b"a"))
         self.assertEqual(tooLarge, inspector.feed(b"\n"))
         self.assertEqual(tooLarge, HTTPInspector().feed(b"A" * 70000 + b"\n"))
+        self.assertEqual(tooLarge, inspect(HTTPInspector(), [b"A", b"A" * 70000 + b"\n"]))
 
     def test_linear(self) -> None:
         """

@@ -240,6 +240,12 @@ class DecodeV2Tests(DecoderTests):
         block = ADDRESSES + b"".join(tlv(*each) for each in tlvs)
         self.found(v2(block=block), ProxyHeader(2, Command.PROXY, SOURCE, DESTINATION, tlvs))
 
+    def test_types(self) -> None:
+        """
+        The types registered in section 2.2.
+        """
+        self.assertEqual([0x01, 0x02, 0x03, 0x04, 0x05, 0x20, 0x30], list(TLVType))
+
     def test_checksum(self) -> None:
         """
         A CRC32C is checked over the header with zeroes in its place.
@@ -550,6 +556,7 @@ class EncodeTests(SynchronousTestCase):
         for tlvs, reason in (
             ([(1, bytes(0x10000))], "a TLV of 65536 bytes"),
             ([(1, bytes(0xFFFF))], "a header of 65566 bytes"),
+            ([(1, bytes(0x10000 - 12 - 3))], "a header of 65552 bytes"),
             ([(TLVType.CRC32C, bytes(4))] * 2, "two CRC32C TLVs"),
             ([(256, b"")], "bytes must be in range(0, 256)"),
         ):

@@ -11,8 +11,9 @@ and 6.2.1), RFC 6066 section 3 (server name) and RFC 7301 section 3.1 (ALPN).  W
 RFCs leave room, Envoy 1.40's tls_inspector was asked, by sending it the same bytes: what it
 calls TLS is TLS here, and what it passes on as raw bytes is C{not_tls}.  Known differences:
 
-  - Envoy looks only at five bytes and then at whole records and messages.  Here each field
-    is judged when it has come, with the same answer, earlier.
+  - Envoy looks at five bytes at the least, and then at whole records and messages.  Here each
+    field is judged when it has come, so the answer comes earlier, and also where Envoy would
+    wait for bytes that never come.
   - An SSLv2-compatible hello (RFC 5246 appendix E.2) is not TLS here; RFC 6176 section 3
     forbids clients to send it.
   - An alert before the hello is not TLS here; Envoy skips up to four warnings.
@@ -343,7 +344,7 @@ def _hostName(body: bytes) -> str:
 
 
 def _protocols(body: bytes) -> tuple[str, ...]:
-    if len(body) < 4 or int.from_bytes(body[0:2], "big") != len(body) - 2:
+    if int.from_bytes(body[0:2], "big") != len(body) - 2:
         return ()
     names = []
     at = 2
