@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,15 +24,13 @@ class FaultTests(SynchronousTestCase):
         """
         Close a connection for a reason, or for none that a layer has said.
         """
-        warnings: list[str] = []
-        log = FaultLog()
-        self.patch(log.log, "warn", lambda text, **values: warnings.append(text.format(**values)))
-        connection = Connection("inbound", Clock().seconds, [log])
+        connection = Connection("inbound", Clock().seconds, [FaultLog()])
         connection.opened(MemoryTransport(MemoryReactor(), peer=PEER))
         if reason:
             connection.downstream.closing(reason)
-        connection.lost(connection.downstream, Failure(lost))
-        return warnings
+        with capturedLogs() as events:
+            connection.lost(connection.downstream, Failure(lost))
+        return [formatEvent(event) for event in events]
 
     def test_orderly(self) -> None:
         """
