@@ -27,7 +27,7 @@ from .chain import (
     wrapFilters,
     wrapTLS,
 )
-from .config.plan import ClusterPlan, FilterChainPlan, ListenerPlan, Plan
+from .config.plan import FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
 from .listener import ListenerFactory
@@ -36,8 +36,8 @@ from .observe.counters import Counters
 from .observe.faults import FaultLog
 from .observe.live import LiveConnections
 from .observe.reopen import ReopenSignal
-from .tcp import UpstreamFactory
-from .upstream import Cluster, UpstreamChain
+from .upstream import Cluster
+from .upstream.building import buildCluster
 
 
 class CannotStart(SystemExit, Exception):
@@ -85,7 +85,9 @@ class ProxyService(Service):
         claims: Claims = {}
         self._clusters: dict[str, Cluster] = {}
         for cluster in plan.clusters:
-            self._clusters[cluster.name] = self._cluster(cluster, claims)
+            self._clusters[cluster.name] = buildCluster(
+                cluster, claims, self._context("upstream", cluster.name)
+            )
         self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
 
     # -- building
@@ -109,16 +111,6 @@ class ProxyService(Service):
         except KeyError:
             known = ", ".join(self._clusters) or "none"
             raise ChainError(f"there is no cluster {name!r}; there is: {known}") from None
-
-    def _cluster(self, plan: ClusterPlan, claims: Claims) -> Cluster:
-        context = self._context("upstream", plan.name)
-        filters = configureFilters(plan.filters, claims)
-        endpoints = [host.endpoint for host in plan.hosts]
-        cluster = Cluster(self._reactor, plan.name, endpoints, plan.connect_timeout)
-        chain = wrapFilters(UpstreamFactory(context), plan.filters, filters, context)
-        factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
-        cluster.chain = UpstreamChain(factory, exchangesMetadata(filters))
-        return cluster
 
     def _chain(self, listener: ListenerPlan, plan: FilterChainPlan, claims: Claims) -> FilterChain:
         context = self._context("downstream", plan.name, listener)
@@ -161,7 +153,7 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         """
-        Open the log, and say what runs.
+        Open the log, look for hosts, and say what runs.
 
         @raise CannotStart: the log cannot be written to.
         """
@@ -177,6 +169,8 @@ class ProxyService(Service):
             # It is what tells a proxy to reopen its logs; one without any goes on running.
             self._signal = ReopenSignal(lambda: None, self._reactor)
             self._signal.install()
+        for cluster in self._clusters.values():
+            cluster.start()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
@@ -189,6 +183,8 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+        for cluster in self._clusters.values():
+            cluster.stop()
         self.connections.abortAll("proxy: shutdown")
         await self.connections.whenNone()
         if self._log is not None:

@@ -4,6 +4,8 @@ Where connections go: clusters, their hosts, and the way of one connection to on
 
 from __future__ import annotations
 
-from .attempt import Cluster, ConnectFailed, UpstreamChain, setNoDelay
+from .attempt import ConnectFailed, setNoDelay
+from .cluster import Cluster
+from .sockets import UpstreamChain, UpstreamSocket
 
-__all__ = ["Cluster", "ConnectFailed", "UpstreamChain", "setNoDelay"]
+__all__ = ["Cluster", "ConnectFailed", "UpstreamChain", "UpstreamSocket", "setNoDelay"]
