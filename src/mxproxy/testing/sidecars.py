@@ -29,6 +29,8 @@ from ..config.plan import (
     Plan,
 )
 from ..connection import Connection, Peer
+from ..filters import metadata_exchange
+from ..filters.tcp_proxy import TCPProxy
 from ..interfaces import IConnectionObserver
 from ..pki import Authority, Credential
 from ..service import ProxyService
@@ -183,7 +185,9 @@ class Sidecars:
         always = {} if tls else {"protocol": ""}
 
         def exchange(options: Mapping[str, str] | None) -> FilterSpec:
-            return FilterSpec(METADATA_EXCHANGE, {**always, **(options or {})})
+            # Configured here: to look a plugin up takes as long as a handshake.
+            settings = metadata_exchange.configure({**always, **(options or {})})
+            return FilterSpec(METADATA_EXCHANGE, settings=settings)
 
         self.inbound = Proxy(
             onePlan(
@@ -263,7 +267,7 @@ def onePlan(
     """
     chain = FilterChainPlan(
         "chain",
-        (*downstreamFilters, FilterSpec(TCP_PROXY, {"cluster": "cluster"})),
+        (*downstreamFilters, FilterSpec(TCP_PROXY, settings=TCPProxy("cluster"))),
         tls=downstream,
     )
     cluster = ClusterPlan(
