@@ -175,6 +175,21 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.lost(self.open(), DONE)
         self.assertIsNone(self.connection.get(count))
 
+    def test_whenClosed(self) -> None:
+        """
+        Filters are told of the end after the observers, once, with their facts still there.
+        """
+        told: list[object] = []
+        key: Key[int] = Key("count", int)
+        peer = self.open()
+        self.connection.set(key, 3)
+        self.connection.whenClosed(
+            lambda: told.append((self.edges.told[-1], self.connection.get(key)))
+        )
+        self.connection.lost(peer, DONE)
+        self.connection.lost(peer, DONE)
+        self.assertEqual(told, [("closed: downstream: closed", 3)])
+
     def test_repr(self) -> None:
         peer = self.open()
         self.assertIn("192.0.2.1", repr(peer))

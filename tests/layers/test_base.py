@@ -152,6 +152,7 @@ class TransparentTests(SynchronousTestCase):
         self.assertEqual(repr(stacked.made[0]), "<Layer layer connected>")
         bench.application.pause()
         self.assertEqual(repr(stacked.made[0]), "<Layer layer paused>")
+        self.assertRegex(repr(bench.factory), "^<function .*make.*> > <.*_Top object")
 
     def test_startAndStop(self) -> None:
         """

@@ -4,12 +4,17 @@ A connection's way through a cluster's hosts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from twisted.internet.protocol import ClientFactory
+from twisted.protocols.policies import ThrottlingFactory
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from mxproxy.config.plan import METADATA_EXCHANGE, FilterSpec
+from mxproxy.config.plan import METADATA_EXCHANGE, FilterSpec, HostPlan
 from mxproxy.connection import Connection, Peer
+from mxproxy.interfaces import IFilter
 from mxproxy.testing import Application, ApplicationFactory, Proxy, Sidecars
 from mxproxy.testing.sidecars import (
     CLIENT_NODE,
@@ -105,6 +110,51 @@ class PlainTests(ProxyTestCase):
         )
         self.assertQuiet(client)
 
+    def test_chainDeclines(self) -> None:
+        """
+        A filter of the cluster's that takes no connection is a failed attempt.
+        """
+
+        @implementer(IFilter)
+        class Full:
+            def wrap(self, inner: Any, context: Any) -> Any:
+                return ThrottlingFactory(inner, 0)
+
+        spec = FilterSpec("full", settings=Full())
+        self.start(onePlan(Node(), PORT, SERVER, upstreamFilters=(spec,)))
+        client = self.dial()
+        client.close()
+        self.settle()
+        for server in self.servers.built:
+            server.close()
+        self.settle()
+        self.assertEqual(
+            self.told[-1],
+            "closed: upstream: refused: the upstream chain took no connection"
+            f" (tcp:127.0.0.1:{SERVER})",
+        )
+        self.assertQuiet(client)
+
+    def test_unixSocket(self) -> None:
+        """
+        To and from a socket without IP addresses.
+        """
+        plan = onePlan(Node(), PORT)
+        (listener,), (cluster,) = plan.listeners, plan.clusters
+        plan = replace(
+            plan,
+            listeners=(replace(listener, endpoint="unix:/run/in"),),
+            clusters=(replace(cluster, hosts=(HostPlan("unix:/run/out"),)),),
+        )
+        self.start(plan)
+        self.reactor.listenUNIX("/run/out", self.servers)
+        clients = ApplicationFactory()
+        self.reactor.connectUNIX("/run/in", Dials(clients))
+        self.settle()
+        clients.built[0].write(b"hello")
+        self.settle()
+        self.assertEqual(self.server.received, b"hello")
+
     def test_clientGoesFirst(self) -> None:
         """
         The attempt is dropped with the client that it was for.
@@ -151,6 +201,17 @@ class PlainTests(ProxyTestCase):
             self.settle()
             self.assertQuiet(client)
             assertNoCycles(self, self.reactor, [self.proxy])
+
+
+class Dials(ClientFactory[Any]):
+    """
+    What connectUNIX wants.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: ApplicationFactory) -> None:
+        self.buildProtocol = factory.buildProtocol  # type: ignore[method-assign]
 
 
 class Closing(Application):
