@@ -89,7 +89,7 @@ class PermissiveTests(ProxyTestCase):
 
     def test_plaintext(self) -> None:
         for chunks in (None, 1, 3):
-            for text in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01 is not all of it", b"\x16"):
+            for text in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01 is not all of it", b"\x15"):
                 self.restart(chunks)
                 client = self.dial()
                 client.write(text)
@@ -102,15 +102,38 @@ class PermissiveTests(ProxyTestCase):
 
     def test_everyLength(self) -> None:
         """
-        A ClientHello cut off anywhere is plaintext, and all of it goes on.
+        A ClientHello that stops anywhere is plaintext once the time is up, and all of it goes on.
         """
         hello = self.hello()
         for length in range(len(hello)):
             client = self.dial()
             client.write(hello[:length])
+            self.settle()
+            self.assertEqual(len(self.servers.built), length)
+            self.reactor.advance(1)
             client.end()
             self.settle()
             self.assertEqual((self.server.received, self.server.endings), (hello[:length], 1))
+
+    def test_endBeforeItIsKnown(self) -> None:
+        """
+        A stream that ends before it is known what it is, is nobody's.
+        """
+        for text in (b"", b"\x16", self.hello()[:-1]):
+            self.restart()
+            client = self.dial()
+            client.write(text)
+            client.end()
+            self.settle()
+            self.assertEqual(self.servers.built, [])
+            self.assertEqual(
+                self.told[-1],
+                "closed: downstream: closed: the stream ended while tls_inspector was looking at"
+                " it",
+            )
+            client.close()
+            self.settle()
+            self.assertQuiet(client)
 
     def hello(self) -> bytes:
         tls = ClientContext(clientTLS()).connection()
@@ -209,9 +232,10 @@ class MatchTests(ProxyTestCase):
         self.assertEqual(self.servers.built, [])
         self.assertQuiet(client)
 
-    def test_noChainForAnEnd(self) -> None:
-        self.start(plan(ENCRYPTED))
+    def test_noChainForSilence(self) -> None:
+        self.start(plan(ENCRYPTED, continue_on_listener_filters_timeout=True))
         client = self.dial()
+        self.reactor.advance(1)
         client.end()
         self.settle()
         client.close()

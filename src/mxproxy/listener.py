@@ -14,10 +14,22 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
+from .config.plan import FilterSpec, ListenerPlan
 from .connection import Connection
+from .filters.original_dst import OriginalDst
 from .interfaces import IChainContext, IConnectionObserver
 from .layers.base import connect
 from .upstream import setNoDelay
+
+
+def listenerFilters(plan: ListenerPlan) -> tuple[FilterSpec, ...]:
+    """
+    @return: all that look at a connection before its chain is picked, in order.  What
+        C{use_original_dst} stands for is the last of them, as in Envoy.
+    """
+    if not plan.use_original_dst:
+        return plan.listener_filters
+    return (*plan.listener_filters, FilterSpec("use_original_dst", settings=OriginalDst()))
 
 
 class _Accept(Protocol):

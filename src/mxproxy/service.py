@@ -7,7 +7,7 @@ listens: L{ProxyService} either is whole or is not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -27,15 +27,16 @@ from .chain import (
     wrapFilters,
     wrapTLS,
 )
-from .config.plan import FilterChainPlan, ListenerPlan, Plan
+from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
-from .listener import ListenerFactory
-from .observe.access_log import AccessLog, formatAddress
+from .listener import ListenerFactory, listenerFilters
+from .observe.access_log import formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
+from .observe.format import FormatError
 from .observe.live import LiveConnections
-from .observe.reopen import ReopenSignal
+from .observe.logs import AccessLogs, CannotOpenLog
 from .upstream import Cluster
 from .upstream.building import buildCluster
 
@@ -74,12 +75,11 @@ class ProxyService(Service):
         self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
-        self._signal: ReopenSignal | None = None
-        self._log = AccessLog(plan.access_log) if plan.access_log else None
+        self._logs = AccessLogs(reactor)
         self._observers = [FaultLog(), *observers]
-        if self._log is not None:
-            self._observers.append(self._log)
-        # Last: when it has no connection left, the access log is stopped, and has to have
+        if plan.access_log:
+            self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
+        # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
         self._observers.append(self.connections)
         claims: Claims = {}
@@ -119,7 +119,10 @@ class ProxyService(Service):
         terminal = buildTerminal(plan.filters, claims, context)
         chain = wrapFilters(terminal, below, filters, context)
         factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
-        return FilterChain(plan, factory, exchangesMetadata(filters))
+        # Of a terminal that is configured already, as a file's is.
+        logs = getattr(plan.filters[-1].settings, "access_logs", ())
+        observers = [self._log(self._logs.ofChain, log, context.name) for log in logs]
+        return FilterChain(plan, factory, exchangesMetadata(filters), observers)
 
     def _listener(
         self, plan: ListenerPlan, claims: Claims
@@ -129,11 +132,24 @@ class ProxyService(Service):
         default = None
         if plan.default_filter_chain is not None:
             default = self._chain(plan, plan.default_filter_chain, claims)
-        filters = configureFilters(plan.listener_filters, claims)
+        specs = listenerFilters(plan)
+        filters = configureFilters(specs, claims)
         switch = SwitchFactory(chains, default, context)
-        inner = wrapFilters(switch, plan.listener_filters, filters, context)
-        factory = ListenerFactory(inner, context, self._observers)
+        inner = wrapFilters(switch, specs, filters, context)
+        logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
+        factory = ListenerFactory(inner, context, [*logs, *self._observers])
         return plan, serverFromString(self._reactor, plan.endpoint), factory
+
+    def _log(
+        self,
+        make: Callable[[AccessLogPlan], IConnectionObserver],
+        plan: AccessLogPlan,
+        where: str,
+    ) -> IConnectionObserver:
+        try:
+            return make(plan)
+        except FormatError as error:
+            raise ChainError(f"{where}: access log {plan.path}: {error}") from None
 
     # -- running
 
@@ -153,29 +169,22 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         """
-        Open the log, look for hosts, and say what runs.
+        Open the logs, look for hosts, and say what runs.
 
-        @raise CannotStart: the log cannot be written to.
+        @raise CannotStart: a log cannot be written to.
         """
         Service.startService(self)
-        if self._log is not None:
-            try:
-                self._log.start(self._reactor)
-            except OSError as error:
-                raise CannotStart(
-                    f"mxproxy: access log {self.plan.access_log}: {error.strerror or error}"
-                ) from None
-        else:
-            # It is what tells a proxy to reopen its logs; one without any goes on running.
-            self._signal = ReopenSignal(lambda: None, self._reactor)
-            self._signal.install()
+        try:
+            self._logs.start()
+        except CannotOpenLog as error:
+            raise CannotStart(f"mxproxy: {error}") from None
         for cluster in self._clusters.values():
             cluster.start()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more, end what is open, and write the log out."""
+        """Listen no more, end what is open, and write the logs out."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -187,7 +196,4 @@ class ProxyService(Service):
             cluster.stop()
         self.connections.abortAll("proxy: shutdown")
         await self.connections.whenNone()
-        if self._log is not None:
-            await self._log.stop()
-        if self._signal is not None:
-            self._signal.remove()
+        await self._logs.stop()

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.filters.tls_inspector import configure
 from mxproxy.layers.peek import PeekFactory
-from mxproxy.testing import Bench, Conversation, checkFilter
+from mxproxy.testing import Bench, Conversation, checkFilter, mustNotBeUsed
 from mxproxy.testing.bench import Wrap
 from mxproxy.testing.sidecars import clientTLS
 from mxproxy.tls.context import ClientContext
@@ -86,17 +86,6 @@ class PeekTests(SynchronousTestCase):
                 """,
             ),
             (
-                "eof",
-                """
-                >> 'GE'
-                >> eof
-                app<< connected
-                app<< 'GE'
-                app<< eof
-                left: first_word
-                """,
-            ),
-            (
                 "timeout",
                 """
                 >> 'GE'
@@ -144,16 +133,69 @@ class PeekTests(SynchronousTestCase):
 
     def test_timeOver(self) -> None:
         """
-        Unless it is to go on, it closes.
+        Unless it is to go on, it closes: with a reset, if something was said for nothing.
         """
-        Bench(peeking(), context=CLOSES).play(
+        for said, end in (("wait 1", "<< close"), (">> 'GE'", "<< reset")):
+            Bench(peeking(), context=CLOSES).play(
+                f"""
+                {said}
+                wait 2
+                {end}
+                closed: listener_filters_timeout: first_word has seen too little to decide
+                """
+            )
+
+    def test_ended(self) -> None:
+        """
+        A stream that ends before it is known what it is, is closed: nobody is asked to serve it.
+        """
+        for said, end in (("wait 1", "<< close"), (">> 'GE'", "<< reset")):
+            for context in (GOES_ON, CLOSES, {}):
+                answers: list[Any] = []
+                bench = Bench(peeking(answers), context=context)
+                bench.play(
+                    f"""
+                    {said}
+                    >> eof
+                    {end}
+                    closed: closed: the stream ended while first_word was looking at it
+                    """
+                )
+                self.assertEqual(answers, ["eof"])
+                self.assertEqual(bench.reactor.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """
+        What is learnt may be a reason to close.
+        """
+        wrap: Wrap = lambda inner, context: PeekFactory(  # noqa: E731
+            inner,
+            context,
+            name="first_word",
+            inspector=FirstWord,
+            learnt=lambda peer, answer: "a long word" if answer == "long" else None,
+        )
+        Bench(wrap, context=GOES_ON).play(
             """
-            >> 'GE'
-            wait 2
-            << close
-            closed: listener_filters_timeout: first_word has seen too little to decide
+            >> 'A' * 40
+            << reset
+            closed: first_word: a long word
             """
         )
+        checkFilter(wrap, conversation=Conversation(b"G /", oversize=b"G" * 20, context=CLOSES))
+
+    def test_notWanted(self) -> None:
+        wrap: Wrap = lambda inner, context: PeekFactory(  # noqa: E731
+            inner,
+            context,
+            name="first_word",
+            inspector=mustNotBeUsed("nobody wants its answer"),
+            learnt=mustNotBeUsed("nobody wants its answer"),
+            wanted=lambda peer: peer.side != "downstream",
+        )
+        bench = Bench(wrap, context=GOES_ON)
+        bench.play("app<< connected\nleft: first_word\n>> 'G'\napp<< 'G'")
+        self.assertEqual(bench.reactor.getDelayedCalls(), [])
 
     def test_noTimeout(self) -> None:
         bench = Bench(peeking())
@@ -161,7 +203,7 @@ class PeekTests(SynchronousTestCase):
 
     def test_timeInCommon(self) -> None:
         """
-        Two share one deadline; what is left of it is the second's.
+        Two share one deadline; what is left of it is the second's, and nothing once it is up.
         """
         answers: list[Any] = []
         wrap = peeking(answers)
@@ -174,7 +216,8 @@ class PeekTests(SynchronousTestCase):
             left: first_word
             """
         )
-        self.assertEqual(answers, ["timeout", "timeout"])
+        self.assertEqual(answers, ["timeout"])
+        answers.clear()
         Bench(twice, context=GOES_ON).play(
             """
             >> 'GET'
@@ -186,6 +229,36 @@ class PeekTests(SynchronousTestCase):
             left: first_word
             """
         )
+        self.assertEqual(answers, ["GET", "GET"])
+        answers.clear()
+
+        class TwoWords(FirstWord):
+            def feed(self, data: bytes) -> str | None:
+                self._seen += data
+                return "two" if self._seen.count(b" ") == 2 else None
+
+        second: Wrap = lambda inner, context: PeekFactory(  # noqa: E731
+            inner,
+            context,
+            name="two_words",
+            inspector=TwoWords,
+            learnt=lambda peer, answer: answers.append(answer),
+        )
+        both: Wrap = lambda inner, context: wrap(second(inner, context), context)  # noqa: E731
+        Bench(both, context=GOES_ON).play(
+            """
+            wait 1.5
+            >> 'GET /'
+            left: first_word
+            wait 0.4
+            >> 'in'
+            wait 0.1
+            app<< connected
+            app<< 'GET /in'
+            left: two_words
+            """
+        )
+        self.assertEqual(answers, ["GET", "timeout"])
 
     def test_lost(self) -> None:
         bench = Bench(peeking(), context=GOES_ON)

@@ -63,6 +63,21 @@ tlsInspector = LazyFilter(
     "Looks for a TLS ClientHello, its server name and its ALPN, below a chain.",
     "mxproxy.filters.tls_inspector",
 )
+httpInspector = LazyFilter(
+    "envoy.filters.listener.http_inspector",
+    "Looks for an HTTP request and its version, below a chain.",
+    "mxproxy.filters.http_inspector",
+)
+proxyProtocol = LazyFilter(
+    "envoy.filters.listener.proxy_protocol",
+    "Takes a PROXY header off and believes it, below a chain.",
+    "mxproxy.filters.proxy_protocol",
+)
+originalDst = LazyFilter(
+    "envoy.filters.listener.original_dst",
+    "Asks where a redirected connection was going, below a chain.",
+    "mxproxy.filters.original_dst",
+)
 istioMetadataExchange = LazyFilter(
     "istio.metadata_exchange",
     "The same, by the name that Istio's older files use.",

@@ -17,8 +17,11 @@ from ..config.plan import TLS
 from ..connection import Peer
 from ..interfaces import IChainContext, IFilter
 from ..layers.peek import PeekFactory
-from ..wire.clienthello import ClientHello, ClientHelloInspector
+from ..wire.clienthello import ClientHello, ClientHelloInspector, NotTLS
 from .options import Options
+
+#: What is no TLS and no plaintext either: the connection is closed, as by Envoy.
+REFUSED = ("too_large", "invalid_version")
 
 
 @implementer(IFilter)
@@ -30,16 +33,20 @@ class TLSInspector:
 
     def wrap(self, inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
         """See L{IFilter.wrap}."""
+
+        def learnt(peer: Peer, answer: ClientHello | NotTLS) -> str | None:
+            if isinstance(answer, ClientHello):
+                context.count("tls_inspector.tls_found")
+                peer.transport_protocol = TLS
+                peer.server_name = answer.server_name
+                peer.alpn_offered = peer.application_protocols = answer.alpn
+                return None
+            context.count("tls_inspector.tls_not_found")
+            return f"{answer.reason}: {answer.detail}" if answer.reason in REFUSED else None
+
         return PeekFactory(
-            inner, context, name="tls_inspector", inspector=ClientHelloInspector, learnt=_keep
+            inner, context, name="tls_inspector", inspector=ClientHelloInspector, learnt=learnt
         )
-
-
-def _keep(peer: Peer, answer: object) -> None:
-    if isinstance(answer, ClientHello):
-        peer.transport_protocol = TLS
-        peer.server_name = answer.server_name
-        peer.alpn_offered = peer.application_protocols = answer.alpn
 
 
 def configure(options: Mapping[str, str]) -> TLSInspector:

@@ -1,40 +1,160 @@
 """
-The time that all listener filters of a connection have together.
+What all listener filters have in common: a time that they share, and how it ends.
 
-Whichever of them is at work when it is up has to decide on what there is; those after it
-find it up already.
+They wait for a connection's first bytes, one after the other.  Whatever those are: until a
+filter has come to its result, its layer has all that it has read in hand, so that nothing is
+lost when it does not come to one.
+
+How a wait ends, as in Envoy (C{ActiveTcpSocket}, and Envoy 1.40 was asked):
+
+  - The filter has seen enough: it leaves, and the next one looks.
+  - The time is up.  It is up for all of them: those after this one do not look any more.  The
+    connection is closed or, with C{continue_on_listener_filters_timeout}, goes on with what is
+    known, and with every byte that was read, be it half a PROXY header.
+  - The peer ends its stream.  A connection is closed that is not even known by then: nobody is
+    asked to serve a port scan.
+
+Who is closed and has sent something sees a reset, as from a kernel that closes a socket with
+unread bytes; who has sent nothing sees the end of the stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from twisted.internet.interfaces import IDelayedCall
-
 from ..connection import Connection, Key
-from ..interfaces import IChainContext
-
-#: Until when, on the chain's clock.
-DEADLINE: Key[float] = Key("mxproxy.listener_filters_deadline", float)
+from .deliver import HoldingLayer
 
 
-def callAtDeadline(
-    connection: Connection, context: IChainContext, call: Callable[[], None]
-) -> IDelayedCall | None:
+class _Time:
     """
-    Call C{call} when the time of C{connection}'s listener filters is up.
-
-    @return: to be cancelled when it is no longer wanted; C{None} if that time is without a
-        bound (C{listener_filters_timeout: 0s}).
+    @ivar until: when it is up, on the chain's clock; C{None}: never.
+    @ivar over: whether it was up before the filters had come to their results.
     """
-    timeout = context.listener_filters_timeout
-    if not timeout:
-        return None
-    clock = context.clock
-    deadline = connection.get(DEADLINE)
-    if deadline is None:
-        deadline = float(clock.seconds() + timeout)
-        connection.set(DEADLINE, deadline)
-    # Never at once, even when it is up: what the filter before has in hand comes first.
-    later: IDelayedCall = clock.callLater(max(0.0, deadline - clock.seconds()), call)
-    return later
+
+    def __init__(self, until: float | None) -> None:
+        self.until = until
+        self.over = False
+
+
+#: One connection's.
+TIME: Key[_Time] = Key("mxproxy.listener_filters_time", _Time)
+
+
+def timeIsOver(connection: Connection) -> bool:
+    """
+    Whether the listener filters are not to look at C{connection} any more.
+    """
+    time = connection.get(TIME)
+    return time is not None and time.over
+
+
+class ListenerFilterLayer(HoldingLayer):
+    """
+    The base of layers that look at the first bytes.
+
+    Subclasses override L{begin}, L{look}, and what they want of L{ended} and L{timedOut}.
+    From L{look} they call L{goOn} or L{refuse}, once.
+    """
+
+    _looking = False
+
+    # -- for subclasses
+
+    def begin(self) -> bool:
+        """
+        @return: whether there is anything to be looked at.
+        """
+        return True
+
+    def look(self, data: bytes) -> None:
+        """
+        More has come.
+
+        @param data: never the same bytes twice.
+        """
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """The peer has ended its stream, and the connection is going to be closed."""
+
+    def timedOut(self) -> None:
+        """The time is up, and the connection goes on with what is known."""
+
+    @property
+    def seen(self) -> bytes:
+        """All that has come so far."""
+        return bytes(self._seen)
+
+    def goOn(self, data: bytes) -> None:
+        """
+        This filter is done.
+
+        @param data: what of L{seen} whatever is above gets to read.
+        """
+        self._finish()
+        self.leaveWith(data)
+
+    def refuse(self, reason: str) -> None:
+        """
+        Close the connection.
+
+        @param reason: C{"token: detail"}, as logs have it.
+        """
+        spoke = bool(self._seen)
+        self._finish()
+        self.peer.closing(reason)
+        if spoke:
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+    # -- the wait
+
+    def connectionMade(self) -> None:
+        """Wait for the first bytes, but not for ever: the peer may want us to speak first."""
+        self._seen = bytearray()
+        time = self._time()
+        if time.over or not self.begin():
+            self.leave()
+            return
+        self._looking = True
+        if time.until is not None:
+            # Never at once, even when it is up: what the filter before has in hand comes first.
+            left = max(0.0, time.until - self.context.clock.seconds())
+            self.startTimer(left, self._timeUp)
+
+    def _time(self) -> _Time:
+        time = self.connection.get(TIME)
+        if time is None:
+            timeout = self.context.listener_filters_timeout
+            time = _Time(self.context.clock.seconds() + timeout if timeout else None)
+            self.connection.set(TIME, time)
+        return time
+
+    def dataReceived(self, data: bytes) -> None:
+        """Look at it."""
+        if not self._looking:
+            self.deliver(data)
+            return
+        self._seen += data
+        self.look(data)
+
+    def readConnectionLost(self) -> None:
+        """There is no more to look at."""
+        if not self._looking:
+            self.deliverEOF()
+            return
+        self.ended()
+        self.refuse(f"closed: the stream ended while {self.name} was looking at it")
+
+    def _timeUp(self) -> None:
+        if not self.context.continue_on_listener_filters_timeout:
+            self.refuse(f"listener_filters_timeout: {self.name} has seen too little to decide")
+            return
+        self._time().over = True
+        self.timedOut()
+        self.goOn(self.seen)
+
+    def _finish(self) -> None:
+        self._looking = False
+        self._seen = bytearray()
+        self.stopTimer()

@@ -10,79 +10,56 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IProtocolFactory
 
 from ..connection import Peer
 from ..interfaces import IChainContext, IInspector
 from .base import LayerFactory
-from .deadline import callAtDeadline
-from .deliver import HoldingLayer
+from .deadline import ListenerFilterLayer
 
 
-class PeekLayer(HoldingLayer):
+class PeekLayer(ListenerFilterLayer):
     """
     The runner of one inspector on one connection.
     """
 
     factory: PeekFactory
-    _inspector: IInspector | None = None
-    _timer: IDelayedCall | None = None
+    _inspector: IInspector
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """The inspector's."""
         return self.factory.name
 
-    def connectionMade(self) -> None:
-        """Wait for the first bytes, but not for ever: the peer may want us to speak first."""
+    def begin(self) -> bool:
+        """Is this one's answer wanted?"""
+        if not self.factory.wanted(self.peer):
+            return False
         self._inspector = self.factory.inspector()
-        self._seen = bytearray()
-        self._timer = callAtDeadline(self.connection, self.context, self._timedOut)
+        return True
 
-    def dataReceived(self, data: bytes) -> None:
-        """Look at it."""
-        if self._inspector is None:
-            self.deliver(data)
-            return
-        self._seen += data
+    def look(self, data: bytes) -> None:
+        """Ask the inspector."""
         answer = self._inspector.feed(data)
-        if answer is not None:
-            self._decide(answer)
-
-    def readConnectionLost(self) -> None:
-        """There is no more to look at."""
-        if self._inspector is None:
-            self.deliverEOF()
+        if answer is None:
+            return
+        refused = self.factory.learnt(self.peer, answer)
+        if refused:
+            self.refuse(f"{self.name}: {refused}")
         else:
-            self._decide(self._inspector.eof(), eof=True)
+            self.goOn(self.seen)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Too late to decide anything."""
-        self._finish()
-        super().connectionLost(reason)
+    def ended(self) -> None:
+        """Something may be made of it."""
+        self.factory.learnt(self.peer, self._inspector.eof())
 
-    def _timedOut(self) -> None:
-        self._timer = None
-        if self._inspector is None:
-            return
-        if not self.context.continue_on_listener_filters_timeout:
-            self._finish()
-            self.fail(f"listener_filters_timeout: {self.name} has seen too little to decide")
-            return
-        self._decide(self._inspector.timeout())
+    def timedOut(self) -> None:
+        """Something may be made of it."""
+        self.factory.learnt(self.peer, self._inspector.timeout())
 
-    def _finish(self) -> None:
-        self._inspector = None
-        if self._timer is not None:
-            timer, self._timer = self._timer, None
-            timer.cancel()
 
-    def _decide(self, answer: object, eof: bool = False) -> None:
-        self._finish()
-        self.factory.learnt(self.peer, answer)
-        seen, self._seen = bytes(self._seen), bytearray()
-        self.leaveWith(seen, eof)
+def _always(peer: Peer) -> bool:
+    return True
 
 
 class PeekFactory(LayerFactory):
@@ -91,7 +68,9 @@ class PeekFactory(LayerFactory):
 
     @ivar name: what the trail calls the layer.
     @ivar inspector: called without arguments for each connection: L{IInspector}.
-    @ivar learnt: called with the peer and the inspector's answer: keeps the facts.
+    @ivar learnt: called with the peer and the inspector's answer: keeps the facts.  It returns
+        why the connection has to be closed, if so.
+    @ivar wanted: called with the peer: whether to look at all.
     """
 
     layer = PeekLayer
@@ -103,9 +82,11 @@ class PeekFactory(LayerFactory):
         *,
         name: str,
         inspector: Callable[[], Any],
-        learnt: Callable[[Peer, Any], None],
+        learnt: Callable[[Peer, Any], str | None],
+        wanted: Callable[[Peer], bool] = _always,
     ) -> None:
         super().__init__(inner, context)
         self.name = name
         self.inspector = inspector
         self.learnt = learnt
+        self.wanted = wanted

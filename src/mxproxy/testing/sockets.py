@@ -157,9 +157,12 @@ class MemorySocket:
         """Keeps it."""
         self.options[level, name] = value
 
-    def getsockopt(self, level: int, name: int) -> int | bytes:
-        """What was set, or 0."""
-        return self.options.get((level, name), 0)
+    def getsockopt(self, level: int, name: int, size: int = 0) -> int | bytes:
+        """What was set, or 0; a structure has to have been set."""
+        value = self.options.get((level, name))
+        if size and not isinstance(value, bytes):
+            raise _error(errno.ENOPROTOOPT)
+        return value or 0
 
     def setblocking(self, flag: bool) -> None:
         """Memory never blocks."""
