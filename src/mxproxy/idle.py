@@ -2,7 +2,8 @@
 Ends connections on which nothing has moved for a while.
 
 Nothing is done per chunk: the bytes that a connection has carried are compared with what
-they were, a few times in each timeout.
+they were, a few times in each timeout.  A byte has moved when it was read, and when it was
+written to a socket: a peer that reads slowly, but reads, is not idle.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from .connection import Connection
 #: How often a timeout is looked at.  A connection ends after the timeout and at most an
 #: eighth more.
 LOOKS = 8
+
+
+def unwritten(transport: Any) -> int:
+    """
+    @param transport: a socket's, or whatever is in its place.
+    @return: how many bytes wait in it to be written to the socket; 0 where nobody can tell.
+    """
+    # What Twisted's FileDescriptor keeps them in, and tells nobody.
+    buffered = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    more: int = getattr(transport, "_tempDataLen", 0)
+    return buffered + more
 
 
 class IdleWatch:
@@ -35,7 +47,7 @@ class IdleWatch:
         self._clock = clock
         self._timeout = timeout
         self._idle: Callable[[], None] | None = idle
-        self._moved = self._sum()
+        self._moved = self._marks()
         self._looks = 0
         self._timer: IDelayedCall | None = clock.callLater(timeout / LOOKS, self._look)
 
@@ -46,18 +58,18 @@ class IdleWatch:
             timer, self._timer = self._timer, None
             timer.cancel()
 
-    def _sum(self) -> int:
+    def _marks(self) -> tuple[int, ...]:
         downstream, upstream = self._connection.downstream, self._connection.upstream
         return (
-            downstream.bytes_received
-            + downstream.bytes_sent
-            + upstream.bytes_received
-            + upstream.bytes_sent
+            downstream.bytes_received + downstream.bytes_sent,
+            upstream.bytes_received + upstream.bytes_sent,
+            unwritten(downstream.transport),
+            unwritten(upstream.transport),
         )
 
     def _look(self) -> None:
         self._timer = None
-        moved = self._sum()
+        moved = self._marks()
         self._looks = self._looks + 1 if moved == self._moved else 0
         self._moved = moved
         if self._looks < LOOKS:

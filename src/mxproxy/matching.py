@@ -8,6 +8,13 @@ connection's ALPN hides one for C{*.example.com} that would (Envoy's documentati
 C{config.listener.v3.FilterChainMatch}, and C{FilterChainManagerImpl}).  So the chains are
 a tree, as deep as there are criteria, and finding one is a walk down.
 
+Envoy 1.40 was asked wherever its documentation leaves a doubt.  Known differences:
+
+  - Of a chain for C{0.0.0.0/0} and one that says nothing of the address, Envoy takes one or the
+    other, by chance.  Here the one that says something is the more specific one.
+  - An IPv4-mapped IPv6 address that a PROXY header names is an IPv4 address here, as a socket's
+    is in both.
+
 Nothing in here knows a socket: what is matched is a L{Candidate}, plain values.
 """
 
@@ -15,15 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any, Generic, TypeVar
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .config.plan import FilterChainMatch
 
 T = TypeVar("T")
 
 IP = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 #: The key of what is said by no chain's match, and so fits everything.
 ANY = None
@@ -31,17 +37,24 @@ ANY = None
 SAME_IP_OR_LOOPBACK = "SAME_IP_OR_LOOPBACK"
 EXTERNAL = "EXTERNAL"
 
+#: What a unix socket's address counts as, in Envoy, where networks are asked for.
+UNIX = IPv4Address("255.255.255.255")
+
+#: The whole of 127.0.0.0/8 is this host, but to Envoy only this one is.
+LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
 
 class AmbiguousMatch(ValueError):
     """
-    Two chains would take the same connections.
+    Two chains would take the same connections, or one would twice.
 
     @ivar first: the index of one.
-    @ivar second: the index of the other, the later one.
+    @ivar second: the index of the other, the later one; the same one, if it says so twice.
     """
 
     def __init__(self, first: int, second: int, criteria: str) -> None:
-        super().__init__(f"the same match as that of filter chain {first}: {criteria}")
+        what = "a match that it has already" if first == second else "the same match as that"
+        super().__init__(f"{what} of filter chain {first}: {criteria}")
         self.first = first
         self.second = second
 
@@ -54,6 +67,7 @@ class Candidate:
     @ivar destination: the address that it was meant for; C{None} for a unix socket.
     @ivar direct_source: the socket's peer.
     @ivar source: the downstream; another one where a PROXY header said so.
+    @ivar server_name: in lower case.
     @ivar application_protocols: in the client's order.
     """
 
@@ -67,36 +81,81 @@ class Candidate:
     source_port: int | None = None
 
 
-# -- the values of one criterion that could fit, the most specific first
+# -- a match's values of one criterion, and those of a connection that could be among them, the
+# -- most specific first
 
 
 def _exactly(value: Any) -> Iterable[Hashable]:
     return (value,) if value else ()
 
 
-def _networks(address: IP | None) -> Iterable[Hashable]:
+class _Network(NamedTuple):
+    """
+    @ivar bits: those of the prefix alone.
+    """
+
+    version: int
+    length: int
+    bits: int
+
+    def __str__(self) -> str:
+        size = 32 if self.version == 4 else 128
+        number = self.bits << (size - self.length)
+        address = IPv4Address(number) if self.version == 4 else IPv6Address(number)
+        return f"{address}/{self.length}"
+
+
+def _parse(networks: Iterable[str]) -> Iterable[Hashable]:
+    for text in networks:
+        network = ip_network(text, strict=False)
+        spare = network.max_prefixlen - network.prefixlen
+        yield _Network(network.version, network.prefixlen, int(network.network_address) >> spare)
+
+
+def _plain(address: IP | None) -> IP:
     if address is None:
-        return
+        return UNIX
     # A v4 client of a v6 socket is matched as what it is.
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    for length in range(address.max_prefixlen, -1, -1):
-        yield ip_network((address, length), strict=False)
+        return address.ipv4_mapped
+    return address
 
 
-def _serverNames(name: str) -> Iterable[Hashable]:
-    name = name.lower()
+def _networks(address: IP | None) -> Iterable[Hashable]:
+    address = _plain(address)
+    version, number = address.version, int(address)
+    for spare in range(address.max_prefixlen + 1):
+        # Equal to a _Network, and made in a fraction of the time.
+        yield (version, address.max_prefixlen - spare, number >> spare)
+
+
+def _wantedNames(match: FilterChainMatch) -> Iterable[Hashable]:
+    for name in match.server_names:
+        # As in Envoy ".example.com" is but another way to write "*.example.com".
+        key = name.lower().removeprefix("*" if name.startswith("*.") else "")
+        if "*" in key:
+            raise ValueError(
+                f"server_names: {name!r}: a wildcard stands for whole labels: *.example.com"
+            )
+        yield key or ANY
+
+
+def _foundNames(candidate: Candidate) -> Iterable[Hashable]:
+    name = candidate.server_name
     if not name:
         return
     yield name
-    labels = name.split(".")
-    for start in range(1, len(labels)):
-        yield "*." + ".".join(labels[start:])
+    dot = name.find(".", 1)
+    while 0 < dot < len(name) - 1:
+        yield name[dot:]
+        dot = name.find(".", dot + 1)
 
 
 def _sourceTypes(candidate: Candidate) -> Iterable[Hashable]:
-    source = candidate.direct_source
-    local = source is None or source.is_loopback or source == candidate.destination
+    if candidate.source is None:
+        return (SAME_IP_OR_LOOPBACK,)
+    source = _plain(candidate.source)
+    local = source in LOOPBACK or source == _plain(candidate.destination)
     return (SAME_IP_OR_LOOPBACK if local else EXTERNAL,)
 
 
@@ -104,17 +163,13 @@ def _sourceTypes(candidate: Candidate) -> Iterable[Hashable]:
 class _Criterion:
     """
     @ivar name: the field's.
-    @ivar wanted: a match's values; none: everything fits.
+    @ivar wanted: a match's values; none, or L{ANY}: everything fits.
     @ivar found: a connection's values that could be wanted, the most specific first.
     """
 
     name: str
     wanted: Callable[[FilterChainMatch], Iterable[Hashable]]
     found: Callable[[Candidate], Iterable[Hashable]]
-
-
-def _parse(networks: Iterable[str]) -> Iterable[Hashable]:
-    return [ip_network(network, strict=False) for network in networks]
 
 
 CRITERIA = (
@@ -128,11 +183,7 @@ CRITERIA = (
         lambda match: _parse(match.prefix_ranges),
         lambda candidate: _networks(candidate.destination),
     ),
-    _Criterion(
-        "server_names",
-        lambda match: [name.lower() for name in match.server_names],
-        lambda candidate: _serverNames(candidate.server_name),
-    ),
+    _Criterion("server_names", _wantedNames, _foundNames),
     _Criterion(
         "transport_protocol",
         lambda match: _exactly(match.transport_protocol),
@@ -140,7 +191,7 @@ CRITERIA = (
     ),
     _Criterion(
         "application_protocols",
-        lambda match: match.application_protocols,
+        lambda match: [name or ANY for name in match.application_protocols],
         lambda candidate: candidate.application_protocols,
     ),
     _Criterion(
@@ -171,7 +222,7 @@ class Matcher(Generic[T]):
         """
         @param chains: matches with what is to be found by them.
         @raise AmbiguousMatch: two would take the same connections.
-        @raise ValueError: a network is none.
+        @raise ValueError: a network is none, or a wildcard is in the wrong place.
         """
         self._tree: dict[Hashable, Any] = {}
         owners: dict[tuple[Hashable, ...], int] = {}
@@ -213,7 +264,7 @@ def _paths(match: FilterChainMatch) -> list[tuple[Hashable, ...]]:
     """
     paths: list[tuple[Hashable, ...]] = [()]
     for criterion in CRITERIA:
-        keys = tuple(dict.fromkeys(criterion.wanted(match))) or (ANY,)
+        keys = tuple(criterion.wanted(match)) or (ANY,)
         paths = [(*path, key) for path in paths for key in keys]
     return paths
 

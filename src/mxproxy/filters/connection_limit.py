@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import implementer
 
 from ..interfaces import IChainContext, IFilter
@@ -25,42 +24,35 @@ class ConnectionLimitLayer(Layer):
 
     name = "connection_limit"
     factory: ConnectionLimitFactory
-    _timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Is there room?"""
         factory = self.factory
-        if factory.active < factory.settings.max_connections:
-            factory.active += 1
-            self.connection.whenClosed(factory.release)
+        there, factory.active = factory.active, factory.active + 1
+        self.connection.whenClosed(factory.release)
+        if there < factory.settings.max_connections:
             self.leave()
             return
         self.context.count("connection_limit.limited_connections")
-        self.peer.closing(f"connection_limit: {factory.active} connections are open already")
+        self.peer.closing(f"connection_limit: {there} connections are open already")
         if factory.settings.delay:
             # Meanwhile nothing is read: it would have to be kept.
             self.pause()
-            self._timer = self.context.clock.callLater(factory.settings.delay, self._close)
+            self.startTimer(factory.settings.delay, self._close)
         else:
             self._close()
 
     def _close(self) -> None:
-        self._timer = None
         self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """It went by itself."""
-        if self._timer is not None:
-            timer, self._timer = self._timer, None
-            timer.cancel()
-        super().connectionLost(reason)
 
 
 class ConnectionLimitFactory(LayerFactory):
     """
     Makes L{ConnectionLimitLayer}s.
 
-    @ivar active: how many connections of this chain were let through and are open.
+    @ivar active: how many connections of this chain are open; one that is kept waiting for
+        its refusal is among them, as in Envoy, so that refused clients that come back cannot
+        get ahead of it.
     """
 
     layer = ConnectionLimitLayer
@@ -92,6 +84,8 @@ class ConnectionLimit:
 
     def wrap(self, inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
         """See L{IFilter.wrap}."""
+        if context.side != "downstream":
+            raise ValueError("connection_limit is for the connections of a listener")
         return ConnectionLimitFactory(inner, context, self)
 
 

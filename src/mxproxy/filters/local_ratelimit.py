@@ -14,6 +14,12 @@ from ..interfaces import IChainContext, IFilter
 from ..layers.base import Layer, LayerFactory
 from .options import Options
 
+#: Seconds; an interval that is too short would be no limit.
+SHORTEST_INTERVAL = 0.05
+
+#: What adding up many small fills may be short of a token by.
+ROUNDING = 1e-6
+
 
 class LocalRateLimitLayer(Layer):
     """
@@ -40,6 +46,7 @@ class LocalRateLimitFactory(LayerFactory):
     """
     Makes L{LocalRateLimitLayer}s; the bucket is the chain's.
 
+    Tokens come back spread over the interval, and not all at its end: Envoy 1.40 was asked.
     There is no timer: what was filled in meanwhile is reckoned when a token is taken.
     """
 
@@ -50,20 +57,18 @@ class LocalRateLimitFactory(LayerFactory):
     ) -> None:
         super().__init__(inner, context)
         self.settings = settings
-        self._tokens = settings.max_tokens
-        self._filled: float = context.clock.seconds()
+        self._rate = settings.tokens_per_fill / settings.fill_interval
+        self._tokens = float(settings.max_tokens)
+        self._reckoned: float = context.clock.seconds()
 
     def take(self) -> bool:
         """
         @return: whether there was a token.
         """
-        settings = self.settings
-        fills = int((self.context.clock.seconds() - self._filled) / settings.fill_interval)
-        if fills:
-            self._filled += fills * settings.fill_interval
-            tokens = self._tokens + fills * settings.tokens_per_fill
-            self._tokens = min(settings.max_tokens, tokens)
-        if not self._tokens:
+        now = self.context.clock.seconds()
+        filled = self._tokens + (now - self._reckoned) * self._rate
+        self._tokens, self._reckoned = min(self.settings.max_tokens, filled), now
+        if self._tokens < 1 - ROUNDING:
             return False
         self._tokens -= 1
         return True
@@ -88,6 +93,13 @@ class LocalRateLimit:
 
     def wrap(self, inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
         """See L{IFilter.wrap}."""
+        if context.side != "downstream":
+            raise ValueError("local_ratelimit is for the connections of a listener")
+        if self.fill_interval < SHORTEST_INTERVAL:
+            raise ValueError(
+                f"fill_interval is {self.fill_interval:g} s; it has to be"
+                f" {SHORTEST_INTERVAL:g} s at least"
+            )
         return LocalRateLimitFactory(inner, context, self)
 
 

@@ -50,6 +50,8 @@ class SNICluster:
 
     def wrap(self, inner: IProtocolFactory, context: IChainContext) -> IProtocolFactory:
         """See L{IFilter.wrap}."""
+        if context.side != "downstream":
+            raise ValueError("sni_cluster is for the connections of a listener")
         return SNIClusterFactory(inner, context)
 
 

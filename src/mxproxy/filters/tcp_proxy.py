@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import implementer
 
+from ..config.plan import AccessLogPlan
 from ..connection import Connection
 from ..interfaces import IChainContext, ITerminal, IUpstream
 from ..tcp import CLUSTER, TCPProxyFactory
@@ -28,15 +29,19 @@ class TCPProxy:
     @ivar cluster: where to connect to, unless a filter below has said so
         (L{mxproxy.tcp.CLUSTER}).
     @ivar max_connect_attempts: how many hosts to try; C{None}: each of them once.
-    @ivar weighted_clusters: instead of C{cluster}: names, each with its share.
+    @ivar weighted_clusters: instead of C{cluster}, and of what a filter below says: names,
+        each with its share.
     @ivar idle_timeout: seconds without a byte in either direction, after which both sides
         are closed; 0: for ever.
+    @ivar access_logs: are told of the connections of the chain that it ends, from when that
+        is chosen.
     """
 
     cluster: str = ""
     max_connect_attempts: int | None = None
     weighted_clusters: tuple[tuple[str, int], ...] = ()
     idle_timeout: float = 0.0
+    access_logs: tuple[AccessLogPlan, ...] = ()
 
     def terminal(self, context: IChainContext) -> IProtocolFactory:
         """See L{ITerminal.terminal}."""
@@ -47,12 +52,10 @@ class TCPProxy:
         weights = [weight for _, weight in shares]
 
         def pick(connection: Connection) -> IUpstream:
+            if self.weighted_clusters:
+                return random.choices(upstreams, weights)[0]
             chosen = connection.get(CLUSTER)
-            if chosen is not None:
-                return context.upstream(chosen)
-            if len(upstreams) == 1:
-                return upstreams[0]
-            return random.choices(upstreams, weights)[0]
+            return upstreams[0] if chosen is None else context.upstream(chosen)
 
         return TCPProxyFactory(context, pick, self.max_connect_attempts, self.idle_timeout)
 
