@@ -12,7 +12,7 @@ import time
 from binascii import hexlify
 from collections.abc import Callable, Sequence
 from os import urandom
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
@@ -23,6 +23,10 @@ from zope.interface.interface import InterfaceClass
 from .interfaces import IConnection, IConnectionObserver, IPeer
 from .wire.metadata import Absence, Metadata
 from .wire.peerstate import PeerState
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from OpenSSL import crypto
 
 T = TypeVar("T")
 
@@ -47,6 +51,10 @@ class Key(Generic[T]):
         return f"<Key {self.name}: {self.type.__name__}>"
 
 
+#: What filters say of a connection for others to read, by the filter's namespace: Envoy's
+#: dynamic metadata.
+DYNAMIC_METADATA: Key[dict[str, Any]] = Key("envoy.dynamic_metadata", dict)
+
 _DISABLED = Absence(PeerState.DISABLED)
 _PENDING = Absence(PeerState.PENDING)
 
@@ -66,7 +74,9 @@ class Peer:
     original_destination: IAddress | None = None
     direct_address: IAddress | None = None
     transport_protocol: str | None = None
+    host: str | None = None
     tls_version: str | None = None
+    tls_cipher: str | None = None
     server_name: str | None = None
     application_protocols: Sequence[str] = ()
     alpn_offered: Sequence[str] = ()
@@ -74,6 +84,8 @@ class Peer:
     principals: Sequence[str] = ()
     metadata: Metadata | Absence = _DISABLED
     close_reason: str = ""
+    _certificate: crypto.X509 | None = None
+    _localCertificate: crypto.X509 | None = None
 
     def __init__(self, side: str, whenLost: Callable[[Peer], None] | None = None) -> None:
         self.side = side
@@ -89,6 +101,25 @@ class Peer:
     def peer_state(self) -> PeerState:
         """Found, or why not."""
         return self.metadata.state
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """The one that the peer has shown, if it was verified."""
+        # Parsed when somebody asks: it takes 10 µs, and most connections are never asked.
+        return None if self._certificate is None else self._certificate.to_cryptography()
+
+    @property
+    def local_certificate(self) -> x509.Certificate | None:
+        """The one that we have shown, or would have if we had been asked."""
+        return None if self._localCertificate is None else self._localCertificate.to_cryptography()
+
+    def keepCertificates(self, peers: crypto.X509 | None, ours: crypto.X509 | None) -> None:
+        """
+        TLS has come to a result.
+
+        @param peers: C{None} if none was verified.
+        """
+        self._certificate, self._localCertificate = peers, ours
 
     def expectMetadata(self) -> None:
         """An exchange has begun: the metadata is not known yet."""
@@ -124,6 +155,9 @@ class Connection:
     A downstream connection and its upstream.  Attributes are described in
     L{IConnection}.
 
+    @ivar cluster: the name of the cluster that it goes to; empty until one is chosen.
+    @ivar attempts: how many hosts were tried, the one that it is connected to among them.
+    @ivar failed_attempt: why the one before the last could not be connected.
     @ivar started: when it was accepted, seconds since the epoch (for people).
     @ivar startedMonotonic: the same on C{clock} (for durations).
     """
@@ -138,6 +172,9 @@ class Connection:
         self.id = hexlify(urandom(8)).decode("ascii")
         self.listener = listener
         self.filter_chain = ""
+        self.cluster = ""
+        self.attempts = 0
+        self.failed_attempt = ""
         self.trail: list[str] = []
         self.close_reason = ""
         self.downstream = Peer("downstream")
@@ -158,6 +195,11 @@ class Connection:
         end = self._seconds() if self._endedMonotonic is None else self._endedMonotonic
         return end - self._startedMonotonic
 
+    @property
+    def established(self) -> bool:
+        """Whether it is, or was, connected from end to end."""
+        return self._joined
+
     # -- third parties' facts
 
     def get(self, key: Key[T]) -> T | None:
@@ -169,6 +211,13 @@ class Connection:
         if not isinstance(value, key.type):
             raise TypeError(f"{key!r} does not take {value!r}")
         self._facts[key] = value
+
+    def fact(self, name: str) -> object:
+        """
+        What was last L{set} under the key of that name, or C{None}: for logs, whose operators
+        know names only.
+        """
+        return next((fact for key, fact in self._facts.items() if key.name == name), None)
 
     def whenClosed(self, call: Callable[[], None]) -> None:
         """See L{IConnection.whenClosed}."""
@@ -186,12 +235,23 @@ class Connection:
         for observer in self._observers:
             observer.opened(self)
 
+    def observe(self, observer: IConnectionObserver) -> None:
+        """
+        Tell somebody else, too: at once that it was opened, and of the edges that follow.
+        """
+        # First: whoever counts open connections believes, when there is none any more, that
+        # everybody has been told.
+        self._observers = (observer, *self._observers)
+        observer.opened(self)
+
     def newUpstream(self, whenLost: Callable[[Peer], None]) -> Peer:
         """
         Begin another attempt at the upstream.
 
         @param whenLost: called with the peer when its transport is gone.
         """
+        self.attempts += 1
+        self.failed_attempt = self.upstream.close_reason
         self.upstream = Peer("upstream", whenLost)
         return self.upstream
 

@@ -59,7 +59,11 @@ class IPeer(Interface):
     )
     original_destination = Attribute("C{IAddress} before redirection, or C{None}.")
     transport_protocol = Attribute("C{'tls'}, C{'raw_buffer'}, or C{None}: not looked at.")
+    host = Attribute("str: which host of a cluster this is, C{ip:port} or a path, or C{None}.")
     tls_version = Attribute("C{'TLSv1.2'}, C{'TLSv1.3'}, or C{None} without TLS.")
+    tls_cipher = Attribute("The cipher suite, by OpenSSL's name, or C{None} without TLS.")
+    certificate = Attribute("C{x509.Certificate} that the peer has proven, or C{None}.")
+    local_certificate = Attribute("C{x509.Certificate} that is ours, or C{None}.")
     server_name = Attribute("The server name (SNI) that the TLS client asked for, or C{None}.")
     application_protocols = Attribute(
         "tuple of str: what was found in the first bytes: ALPN offered, or an HTTP version."
@@ -95,6 +99,7 @@ class IConnection(Interface):
     id = Attribute("str: unique in this process's lifetime.")
     listener = Attribute("str: the listener's name.")
     filter_chain = Attribute("str: the filter chain's name, empty until one is chosen.")
+    cluster = Attribute("str: the name of the cluster it goes to, empty until one is chosen.")
     downstream = Attribute("L{IPeer}: who connected to us.")
     upstream = Attribute("L{IPeer}: whom we connect to.")
     trail = Attribute("list of str: the layers that have finished, in that order.")
@@ -111,6 +116,11 @@ class IConnection(Interface):
         Keep a filter's own fact under its typed key.
 
         @raise TypeError: the value is not of the key's type.
+        """
+
+    def observe(observer: IConnectionObserver) -> None:
+        """
+        Tell somebody else, too: at once that it was opened, and of the edges that follow.
         """
 
     def whenClosed(call: Callable[[], None]) -> None:

@@ -145,6 +145,7 @@ class DownstreamHalf(Half):
             self.connection.closing(f"upstream: no_cluster: {error}")
             self.close()
             return
+        self.connection.cluster = upstream.name
         self._connecting = upstream.connect(self.connection, factory.attempts)
         self._connecting.addCallbacks(self._connected, self._failed)
 

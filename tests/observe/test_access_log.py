@@ -6,16 +6,11 @@ null; whatever a peer says, a line is one bounded line of ASCII.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -23,9 +18,9 @@ from mxproxy.connection import Connection
 from mxproxy.interfaces import IConnectionObserver
 from mxproxy.observe.access_log import (
     PRINCIPAL_LIMIT,
-    STOP_TIMEOUT,
     TEXT_LIMIT,
     AccessLog,
+    describeLoss,
     formatAddress,
 )
 from mxproxy.observe.writer import Writer
@@ -95,7 +90,7 @@ class LineCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.writer = Lines()
-        self.log = AccessLog("nowhere", writer=self.writer, wallClock=lambda: NEW_YEAR)
+        self.log = AccessLog(self.writer, lambda: NEW_YEAR)
         self.connection = Connection("inbound", self.clock.seconds, [self.log])
 
     def line(self) -> dict[str, Any]:
@@ -206,6 +201,17 @@ class EventTests(LineCase):
         self.assertEqual(upstream["peer"], dict.fromkeys(WEB_PEER) | {"labels": {}})
 
 
+class LossTests(SynchronousTestCase):
+    def test_lossIsALine(self) -> None:
+        """
+        An event of its own, at the place of what is missing.
+        """
+        self.assertEqual(
+            describeLoss(7, NEW_YEAR),
+            b'{"event": "dropped", "time": "2026-01-01T00:00:00.000Z", "lines": 7}\n',
+        )
+
+
 class TextTests(LineCase):
     def logged(self, text: str) -> tuple[str, str, str, str]:
         """
@@ -261,108 +267,3 @@ class TextTests(LineCase):
             [formatAddress(address) for address, _ in addresses],
             [wanted for _, wanted in addresses],
         )
-
-
-class Reactor(Clock):
-    """
-    A clock that can be called from the writer's thread: at once, in that thread.
-    """
-
-    def callFromThread(self, call: Any) -> None:
-        call()
-
-
-class RunningTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
-        self.path = Path(self.mktemp())
-        self.reactor = Reactor()
-        self.writer: Writer
-
-    def start(self, **more: Any) -> AccessLog:
-        log = AccessLog(str(self.path), wallClock=lambda: NEW_YEAR, **more)
-        self.writer = log._writer
-        log.start(self.reactor)
-        return log
-
-    def test_written(self) -> None:
-        """
-        What was logged is in the file when the log has stopped.
-        """
-        log = self.start()
-        log.closed(Connection("inbound", self.reactor.seconds))
-        stopped = log.stop()
-        self.assertTrue(self.writer.join(30))
-        self.successResultOf(stopped)
-        self.assertEqual(json.loads(self.path.read_text())["event"], "closed")
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def test_signal(self) -> None:
-        before = signal.getsignal(signal.SIGUSR1)
-        log = self.start()
-        log.closed(Connection("first", self.reactor.seconds))
-        os.kill(os.getpid(), signal.SIGUSR1)
-        log.closed(Connection("second", self.reactor.seconds))
-        log.stop()
-        self.assertTrue(self.writer.join(30))
-        self.assertEqual(len(self.path.read_text().splitlines()), 2)
-        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
-
-    def test_lossIsALine(self) -> None:
-        """
-        An event of its own, at the place of what is missing.
-        """
-        log = AccessLog(str(self.path), wallClock=lambda: NEW_YEAR)
-        self.assertEqual(
-            json.dumps(json.loads(log._describeLoss(7))),
-            '{"event": "dropped", "time": "2026-01-01T00:00:00.000Z", "lines": 7}',
-        )
-
-    def test_notStarted(self) -> None:
-        self.successResultOf(AccessLog(str(self.path)).stop())
-
-    def test_stoppedTwice(self) -> None:
-        log = self.start()
-        log.stop()
-        self.assertTrue(self.writer.join(30))
-        self.successResultOf(log.stop())
-
-    def test_cannotOpen(self) -> None:
-        self.path = self.path / "gone"
-        before = signal.getsignal(signal.SIGUSR1)
-        self.assertRaises(FileNotFoundError, self.start)
-        self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
-
-    def test_blockedForEver(self) -> None:
-        """
-        A reader that has stopped reading holds the end up for a while, not for good.
-        """
-        said: list[str] = []
-
-        def observe(event: Any) -> None:
-            if event.get("log_namespace") == "mxproxy.observe.access_log.AccessLog":
-                said.append(event["log_format"].format(**event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        reader, file = os.pipe()
-        writer = Writer("pipe", lambda lines: b"", open=lambda path: file)
-        log = self.start(writer=writer)
-        writer.write(b"x" * 1_000_000 + b"\n")
-        stopped = log.stop()
-        self.reactor.advance(STOP_TIMEOUT - 0.1)
-        self.assertNoResult(stopped)
-        self.reactor.advance(0.1)
-        self.successResultOf(stopped)
-        self.assertEqual(
-            said, ["access log pipe: not written out within 5 s, the last lines are lost"]
-        )
-        # The thread goes on, and may end after all; nobody waits for it.
-        failed: list[object] = []
-        self.patch(threading, "excepthook", failed.append)
-        got = 0
-        while got < 1_000_001:
-            got += len(os.read(reader, 65536))
-        self.assertTrue(writer.join(30))
-        self.assertEqual(failed, [])
-        os.close(reader)

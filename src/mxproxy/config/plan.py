@@ -129,12 +129,22 @@ class AccessLogPlan:
     Where lines go, and what is in them.
 
     @ivar path: a file's, C{"-"} for standard output, C{"!"} for standard error.
-    @ivar json_format: names with texts in which C{%OPERATORS%} are filled in; C{None}:
-        mxproxy's own lines.
+    @ivar json_format: names with what they stand for: texts in which C{%OPERATORS%} are
+        filled in, numbers, and lists and mappings of these.
+    @ivar text_format: a text in which C{%OPERATORS%} are filled in; with neither this nor
+        C{json_format}, mxproxy's own lines.
+    @ivar omit_empty_values: leave out what is not known, instead of C{-} and null.
+    @ivar on_connected: a line of the format when the upstream is connected, too.
+    @ivar flush_interval: seconds, after each of which an open connection gets a line of
+        the format; 0: only at its end.
     """
 
     path: str
-    json_format: Mapping[str, str] | None = None
+    json_format: Mapping[str, object] | None = None
+    text_format: str | None = None
+    omit_empty_values: bool = False
+    on_connected: bool = False
+    flush_interval: float = 0.0
 
 
 # -- clusters ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from ..config.plan import RAW_BUFFER, FilterChainPlan
 from ..connection import Peer
-from ..interfaces import IChainContext
+from ..interfaces import IChainContext, IConnectionObserver
 from ..matching import IP, Candidate, Matcher
 from ..tls.explain import quote
 from .base import Layer, LayerFactory, connect
@@ -28,11 +28,13 @@ class FilterChain:
     @ivar plan: what it was built from.
     @ivar factory: its lowest layer's.
     @ivar exchanges_metadata: whether a filter in it learns the peer's metadata.
+    @ivar observers: who is told of its connections, from when it is chosen.
     """
 
     plan: FilterChainPlan
     factory: IProtocolFactory
     exchanges_metadata: bool
+    observers: Sequence[IConnectionObserver] = ()
 
 
 class SwitchLayer(Layer):
@@ -58,6 +60,8 @@ class SwitchLayer(Layer):
             self.fail(f"no_filter_chain: none takes {_describe(peer)}")
             return None
         self.connection.filter_chain = chain.plan.name
+        for observer in chain.observers:
+            self.connection.observe(observer)
         if chain.exchanges_metadata:
             peer.expectMetadata()
         return chain.factory.buildProtocol(self.transport.getPeer())

@@ -109,6 +109,8 @@ class TLSLayer(Layer):
         peer.alpn_offered = facts.alpn_offered
         peer.alpn = facts.alpn
         peer.principals = facts.principals
+        peer.tls_cipher = facts.cipher
+        peer.keepCertificates(facts.certificate, facts.local_certificate)
         self.connection.trail.append(f"{peer.side}/{self.name}")
         self.connectInner()
 

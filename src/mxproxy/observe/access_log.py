@@ -3,7 +3,8 @@ The access log: two lines of JSON for each connection, C{connected} when its pee
 and C{closed} at its end.
 
 The keys and their order are a contract with whoever reads them.  What is not known is null:
-an empty text of a peer's too.  How lines get into the file is L{mxproxy.observe.writer}.
+an empty text of a peer's too.  How lines get into the file is L{mxproxy.observe.writer}; lines
+of another form are L{mxproxy.observe.formatted}.
 
 Names, labels, server names and the like are what a peer says of itself.  They are bounded,
 and escaped to ASCII, so that a line is one line and harmless on a terminal, whatever a peer
@@ -17,18 +18,14 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
 from ..wire.metadata import Metadata
-from .reopen import ReopenSignal
 from .writer import Writer
 
 #: The longest text of a peer's that is written, in characters.  DNS names, Kubernetes' names
@@ -37,9 +34,6 @@ TEXT_LIMIT = 512
 
 #: The same for a principal: a SPIFFE ID has at most 2048 bytes (SPIFFE-ID, section 2.3).
 PRINCIPAL_LIMIT = 2048
-
-#: Seconds that the last lines may take when the proxy stops.
-STOP_TIMEOUT = 5.0
 
 _ELLIPSIS = "…"
 
@@ -50,25 +44,13 @@ class AccessLog:
     Makes the lines.
     """
 
-    log = Logger()
-
-    def __init__(
-        self,
-        path: str,
-        *,
-        writer: Writer | None = None,
-        wallClock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, writer: Writer, wallClock: Callable[[], float] = time.time) -> None:
         """
-        @param path: a file's, or L{mxproxy.observe.writer.STDOUT}.
+        @param writer: where they go.
         @param wallClock: seconds since the epoch.
         """
+        self._writer = writer
         self._wallClock = wallClock
-        self._writer = writer or Writer(path, self._describeLoss)
-        self._reactor: Any = None
-        self._signal: ReopenSignal | None = None
-
-    # -- IConnectionObserver
 
     def opened(self, connection: Connection) -> None:
         """Nothing to write yet."""
@@ -87,50 +69,14 @@ class AccessLog:
     def _write(self, event: str, connection: Connection) -> None:
         self._writer.write(_line(describe(event, connection, self._wallClock())))
 
-    def _describeLoss(self, lines: int) -> bytes:
-        return _line({"event": "dropped", "time": _time(self._wallClock()), "lines": lines})
 
-    # -- running
+def describeLoss(lines: int, now: float) -> bytes:
+    """
+    The line at the place of lines that are missing.
 
-    def start(self, reactor: Any) -> None:
-        """
-        Open the file, begin to write, and reopen it on SIGUSR1.
-
-        @raise OSError: it cannot be opened.
-        """
-        self._writer.start()
-        self._reactor = reactor
-        self._signal = ReopenSignal(self._writer.reopen, reactor)
-        self._signal.install()
-
-    def stop(self) -> Deferred[None]:
-        """
-        Write out what waits and close the file.
-
-        @return: fires when that is done, or has taken L{STOP_TIMEOUT}.
-        """
-        if self._signal is None:
-            return succeed(None)
-        self._signal.remove()
-        self._signal = None
-        stopped: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(STOP_TIMEOUT, self._stopTimedOut, stopped)
-
-        def done() -> None:
-            if timer.active():
-                timer.cancel()
-                stopped.callback(None)
-
-        self._writer.stop(lambda: self._reactor.callFromThread(done))
-        return stopped
-
-    def _stopTimedOut(self, stopped: Deferred[None]) -> None:
-        self.log.error(
-            "access log {path}: not written out within {timeout:g} s, the last lines are lost",
-            path=self._writer.path,
-            timeout=STOP_TIMEOUT,
-        )
-        stopped.callback(None)
+    @param now: seconds since the epoch.
+    """
+    return _line({"event": "dropped", "time": formatTime(now), "lines": lines})
 
 
 def describe(event: str, connection: Connection, now: float) -> dict[str, object]:
@@ -141,7 +87,7 @@ def describe(event: str, connection: Connection, now: float) -> dict[str, object
     """
     return {
         "event": event,
-        "time": _time(now),
+        "time": formatTime(now),
         "connection": connection.id,
         "listener": connection.listener,
         "filter_chain": connection.filter_chain or None,
@@ -208,7 +154,7 @@ def _text(text: str | None, limit: int = TEXT_LIMIT) -> str | None:
     return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
 
 
-def _time(seconds: float) -> str:
+def formatTime(seconds: float) -> str:
     """RFC 3339, UTC, milliseconds."""
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from twisted.logger import Logger
 
-#: What stands for standard output in place of a path.
-STDOUT = "-"
+#: What stands for standard output, and for standard error, in place of a path.
+STDOUT, STDERR = "-", "!"
 
 # Some ten thousand access log lines.  Envoy's file logger has no bound at all, it only
 # begins to write when 64 KiB have come together (access_log flush_log_size); its operators
@@ -34,21 +34,21 @@ BLOCK_BYTES = 64 * 1024
 # As Envoy creates its log files.
 _FILE_MODE = 0o644
 
-_STANDARD_OUTPUT = 1
+_DESCRIPTORS = {STDOUT: 1, STDERR: 2}
 
 
 def openLog(path: str) -> int:
     """
     Open a file for appending, and make it if it does not exist.
 
-    Standard output is file descriptor 1, not C{sys.stdout}: twistd puts its own log in the
-    place of that one.
+    Standard output is file descriptor 1, not C{sys.stdout}, and standard error 2: twistd puts
+    its own log in the place of those.
 
     @return: a file descriptor, the caller's to close.
     @raise OSError: it cannot be opened.
     """
-    if path == STDOUT:
-        return os.dup(_STANDARD_OUTPUT)
+    if path in _DESCRIPTORS:
+        return os.dup(_DESCRIPTORS[path])
     if _isFIFO(path):
         # For reading too: that never waits for a reader, and there is no broken pipe while
         # one reader goes and the next comes.
@@ -101,7 +101,7 @@ class Writer:
     """
     A file, a queue of lines for it, and the thread between them.
 
-    @ivar path: the file, or L{STDOUT}.
+    @ivar path: the file, L{STDOUT} or L{STDERR}.
     """
 
     log = Logger()

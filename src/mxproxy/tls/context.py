@@ -74,6 +74,8 @@ class TLSFacts:
     @ivar server_name: what the client asked for (SNI), or C{None}.
     @ivar principals: what the peer's verified certificate proves: URIs, then DNS names.
         Empty when there was none to verify.
+    @ivar certificate: the one that was verified, or C{None}.
+    @ivar local_certificate: our own, or C{None}.
     """
 
     version: str
@@ -82,6 +84,8 @@ class TLSFacts:
     alpn_offered: tuple[str, ...]
     server_name: str | None
     principals: tuple[str, ...]
+    certificate: crypto.X509 | None
+    local_certificate: crypto.X509 | None
 
 
 def describe(connection: SSL.Connection) -> TLSFacts:
@@ -101,6 +105,8 @@ def describe(connection: SSL.Connection) -> TLSFacts:
         alpn_offered=record.offered,
         server_name=None if asked is None else _text(asked),
         principals=() if identities is None else identities.principals,
+        certificate=None if identities is None else connection.get_peer_certificate(),
+        local_certificate=connection.get_certificate(),
     )
 
 
