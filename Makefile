@@ -17,7 +17,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs demo e2e clean
+.PHONY: help venv test coverage lint format docs protobuf demo e2e clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -46,7 +46,11 @@ format: $(VENV)/.lint  ## put the source into ruff's format
 
 docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and that the news build
 	$(BIN)/python -m mxproxy.wire.diagram --check docs/wire.md
+	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf --check
 	$(BIN)/towncrier build --draft --version 0
+
+protobuf: $(VENV)/.python  ## make src/**/*_pb2.py of proto/
+	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf
 
 demo: $(VENV)/.test  ## two sidecars, an application between them, and what they learn of each other
 	$(BIN)/mxproxy demo

@@ -3,7 +3,7 @@ The C{mxproxy} command: everything around a sidecar that is not running one.
 
 A subcommand is one entry of L{COMMANDS}: a word, a line of help, and the module whose
 C{main(argv)} is called with what follows the word; it is imported when the word is given.
-C{validate}, C{probe} and C{decode} will be three more.  (C{twistd mxproxy} is
+C{probe} and C{decode} will be two more.  (C{twistd mxproxy} is
 L{mxproxy.tap}.)
 """
 
@@ -32,7 +32,14 @@ class Command:
     module: str
 
 
-COMMANDS = (Command("demo", "two sidecars on this machine, and what they learn", "mxproxy.demo"),)
+COMMANDS = (
+    Command("demo", "two sidecars on this machine, and what they learn", "mxproxy.demo"),
+    Command(
+        "validate",
+        "what is wrong with a file for --config, or OK",
+        "mxproxy.config.envoy.validate",
+    ),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -212,10 +212,6 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         "--mx-timeout beside --config: the file says it all, --access-log aside",
     ),
     (
-        ("--config", "envoy.yaml", "--access-log", "a"),
-        "--config is not available in this version: use the options",
-    ),
-    (
         ("--mode", "inbound", *ENDS),
         "--downstream-tls strict needs --tls-cert and --tls-key and --tls-ca",
     ),

@@ -17,7 +17,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from twisted.copyright import version as twistedVersion
@@ -29,6 +29,7 @@ from ..plugins import UnknownFilter, findFilter
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
+from .envoy import RefusedFile, readPlan
 from .errors import ConfigurationError, oneLine
 from .nodemetadata import readNodeMetadata
 from .plan import METADATA_EXCHANGE, FilterSpec, Plan
@@ -316,8 +317,9 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option(
                 "config",
                 "FILE",
-                "An Envoy bootstrap, instead of all options but --access-log. Not available "
-                "in this version.",
+                "An Envoy bootstrap, YAML or JSON, instead of all options but --access-log: "
+                "several listeners, filter chains, clusters. mxproxy validate FILE checks one; "
+                "docs/configuration.md says what it may contain.",
                 _file,
             ),
         ),
@@ -445,9 +447,16 @@ class Options(usage.Options):
 
     def _planOfFile(self, path: str) -> Plan:
         """
-        The one place where a bootstrap's translation (C{config/bootstrap.py}) comes in.
+        The one place where a bootstrap's translation (L{mxproxy.config.envoy}) comes in.
+
+        @raise SystemExit: the file cannot be used; every reason is on standard error.
         """
-        raise usage.UsageError("--config is not available in this version: use the options")
+        try:
+            plan = readPlan(path)
+        except RefusedFile as refused:
+            sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in refused.lines))
+            raise SystemExit(EXIT_FILE) from None
+        return replace(plan, access_log=self["access-log"] or "")
 
     def _planOfOptions(self) -> Plan:
         for name, choices in (

@@ -165,11 +165,16 @@ class ClientContext:
 
     def __init__(self, settings: ClientTLS) -> None:
         accepted = settings.accepted
-        if not accepted and settings.certificate is None and settings.server_name is not None:
+        simple = settings.certificate is None and settings.verify_name and settings.verify
+        if not accepted and simple and settings.server_name is not None:
             # In a mesh the name asked for selects a port, and no certificate has it.  In
             # simple TLS it is the one thing that says who the server is.
             accepted = (settings.server_name.rstrip("."),)
-        if settings.authorities is None:
+        if accepted and not settings.verify:
+            raise TLSConfigurationError(
+                "accepting named identities needs the CA certificates to verify them with"
+            )
+        if settings.authorities is None and settings.verify:
             if settings.certificate is not None:
                 raise TLSConfigurationError(
                     "mutual TLS needs the CA certificates to verify the server with"
@@ -186,7 +191,10 @@ class ClientContext:
             self._context.set_default_verify_paths()
         if settings.alpn:
             self._context.set_alpn_protos([_alpnName(name) for name in settings.alpn])
-        self._context.set_verify(SSL.VERIFY_PEER, verifier(accepted))
+        mode = SSL.VERIFY_PEER if settings.verify else SSL.VERIFY_NONE
+        self._context.set_verify(mode, verifier(accepted) if settings.verify else _anybody)
+        if not settings.verify:
+            self.warnings = (*self.warnings, "whoever answers is believed: no CA is given")
 
     def connection(self, socket: sockets.socket | None = None) -> SSL.Connection:
         """
@@ -198,6 +206,13 @@ class ClientContext:
             connection.set_tlsext_host_name(self._sni)
         connection.set_connect_state()
         return connection
+
+
+def _anybody(*_: object) -> bool:
+    """
+    A verification callback for which nothing is wrong, and nothing proven.
+    """
+    return True
 
 
 def _sni(name: str | None) -> bytes | None:

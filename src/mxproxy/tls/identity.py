@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from service_identity.hazmat import (
     verify_service_identity,
 )
 
-from mxproxy.tls.settings import TLSConfigurationError
+from mxproxy.tls.settings import Comparison, NameKind, NameMatcher, TLSConfigurationError
 
 SPIFFE = "spiffe://"
 
@@ -50,6 +50,7 @@ class Identities:
     uris: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
 
     @property
     def principals(self) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ class Identities:
         """
         All names, for a log line.
         """
-        return self.uris + self.dns + self.ips
+        return self.uris + self.dns + self.ips + self.emails
 
 
 def readIdentities(certificate: x509.Certificate) -> Identities:
@@ -90,6 +91,7 @@ def readIdentities(certificate: x509.Certificate) -> Identities:
         uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
         dns=tuple(names.get_values_for_type(x509.DNSName)),
         ips=tuple(str(ip) for ip in names.get_values_for_type(x509.IPAddress)),
+        emails=tuple(names.get_values_for_type(x509.RFC822Name)),
     )
 
 
@@ -164,7 +166,76 @@ class AcceptedName:
         return True
 
 
-Accepted = AcceptedURI | AcceptedName
+@dataclass(frozen=True)
+class AcceptedPattern:
+    """
+    A name that is compared as Envoy's C{SubjectAltNameMatcher} compares.
+
+    @ivar compare: whether a name of that kind will do.
+    """
+
+    kind: NameKind
+    compare: Callable[[str], bool]
+
+    def matches(self, identities: Identities) -> bool:
+        """
+        Whether the certificate has a name like that.
+        """
+        return any(map(self.compare, _NAMES[self.kind](identities)))
+
+
+_NAMES: dict[NameKind, Callable[[Identities], tuple[str, ...]]] = {
+    NameKind.EMAIL: lambda identities: identities.emails,
+    NameKind.DNS: lambda identities: identities.dns,
+    NameKind.URI: lambda identities: identities.uris,
+    NameKind.IP_ADDRESS: lambda identities: identities.ips,
+}
+
+Accepted = AcceptedURI | AcceptedName | AcceptedPattern
+
+
+def acceptedPattern(matcher: NameMatcher) -> AcceptedPattern:
+    """
+    @raise TLSConfigurationError: it can match nothing.
+    """
+    return AcceptedPattern(matcher.kind, _comparison(matcher))
+
+
+def _comparison(matcher: NameMatcher) -> Callable[[str], bool]:
+    text, comparison = matcher.text, matcher.comparison
+    if comparison is Comparison.REGEX:
+        # As in Envoy, which ignores the case of everything but these.
+        try:
+            pattern = re.compile(text)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise TLSConfigurationError(f"{text!r} is no regular expression: {error}") from error
+        return lambda name: pattern.fullmatch(name) is not None
+    if comparison is Comparison.EXACT and matcher.kind is NameKind.DNS:
+        return lambda name: _covers(name.lower(), text.lower())
+    if comparison is Comparison.EXACT and matcher.kind is NameKind.IP_ADDRESS:
+        with suppress(ValueError):
+            # However a person writes it: 2001:db8::0:1 is 2001:db8::1.
+            text = str(ipaddress.ip_address(text))
+    fold: Callable[[str], str] = str.lower if matcher.ignore_case else str
+    wanted = fold(text)
+    if comparison is Comparison.EXACT:
+        return lambda name: fold(name) == wanted
+    if comparison is Comparison.PREFIX:
+        return lambda name: fold(name).startswith(wanted)
+    if comparison is Comparison.SUFFIX:
+        return lambda name: fold(name).endswith(wanted)
+    return lambda name: wanted in fold(name)
+
+
+def _covers(name: str, wanted: str) -> bool:
+    """
+    Whether a certificate's DNS name is C{wanted}, or a wildcard for it: one whole label, and
+    not of a top-level domain.
+    """
+    if name == wanted:
+        return True
+    label, _, domain = wanted.partition(".")
+    return bool(label) and "." in domain and name == f"*.{domain}"
 
 
 def _patterns(identities: Identities) -> list[CertificatePattern]:

@@ -39,6 +39,49 @@ class CipherProfile(Enum):
     INTERMEDIATE = "intermediate"
 
 
+class NameKind(Enum):
+    """
+    A kind of subject alternative name, by Envoy's name for it.
+    """
+
+    EMAIL = "EMAIL"
+    DNS = "DNS"
+    URI = "URI"
+    IP_ADDRESS = "IP_ADDRESS"
+
+
+class Comparison(Enum):
+    """
+    How a name is compared, by Envoy's word for it.
+    """
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    SUFFIX = "suffix"
+    CONTAINS = "contains"
+    REGEX = "safe_regex"
+
+
+@dataclass(frozen=True)
+class NameMatcher:
+    """
+    Identities that are accepted: those with a name like this.  Envoy's
+    C{SubjectAltNameMatcher}.
+
+    @ivar text: what is compared with; a whole DNS name may be covered by a wildcard of the
+        certificate's, and a regular expression has to match the whole name.
+    """
+
+    kind: NameKind
+    comparison: Comparison
+    text: str
+    ignore_case: bool = False
+
+    def __str__(self) -> str:
+        case = " in any case" if self.ignore_case else ""
+        return f"{self.kind.value} {self.comparison.value} {self.text}{case}"
+
+
 @dataclass(frozen=True)
 class PEM:
     """
@@ -74,7 +117,8 @@ class TLSSettings:
     @ivar authorities: the certificates trusted to sign a peer's; nothing else is.
     @ivar alpn: protocol names, in the own order of preference.
     @ivar accepted: identities of which a peer has to prove one: C{spiffe://…} or another
-        URI, a DNS name, an IP address.  Empty: whoever the authorities have signed.
+        URI, a DNS name, an IP address; or a L{NameMatcher}.  Empty: whoever the
+        authorities have signed.
     @ivar minimum: the oldest version spoken.
     @ivar maximum: the newest version spoken.
     @ivar ciphers: which suites are offered.
@@ -84,7 +128,7 @@ class TLSSettings:
     key: PEM | None = None
     authorities: PEM | None = None
     alpn: tuple[str, ...] = ()
-    accepted: tuple[str, ...] = ()
+    accepted: tuple[str | NameMatcher, ...] = ()
     minimum: TLSVersion = TLSVersion.TLS12
     maximum: TLSVersion = TLSVersion.TLS13
     ciphers: CipherProfile = CipherProfile.INTERMEDIATE
@@ -113,6 +157,11 @@ class ClientTLS(TLSSettings):
     authorities, and the server proves C{server_name} unless C{accepted} says otherwise.
 
     @ivar server_name: the name asked for (SNI), when it is a DNS name.
+    @ivar verify_name: whether in simple TLS the server has to prove it.
+    @ivar verify: C{False}: whoever answers will do, with whatever certificate, and has no
+        identity; this is what Envoy does when it is given no authorities.
     """
 
     server_name: str | None = None
+    verify_name: bool = True
+    verify: bool = True

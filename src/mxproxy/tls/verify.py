@@ -17,12 +17,14 @@ from OpenSSL import SSL, crypto
 from mxproxy.tls.identity import (
     Accepted,
     Identities,
+    acceptedPattern,
     accepts,
     faultOfSVID,
     parseAccepted,
     readIdentities,
 )
 from mxproxy.tls.pem import oneLine
+from mxproxy.tls.settings import NameMatcher
 
 _GOOD: int = SSL.X509VerificationCodes.OK
 
@@ -87,7 +89,7 @@ def recordOf(connection: SSL.Connection) -> Record:
 
 
 def verifier(
-    accepted: tuple[str, ...],
+    accepted: tuple[str | NameMatcher, ...],
 ) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
     """
     Make a callback that judges each certificate of a chain as OpenSSL has, and the peer's
@@ -100,7 +102,11 @@ def verifier(
 
     @raise TLSConfigurationError: what is accepted is no identity.
     """
-    matchers: tuple[Accepted, ...] = tuple(map(parseAccepted, accepted))
+    matchers: tuple[Accepted, ...] = tuple(
+        acceptedPattern(one) if isinstance(one, NameMatcher) else parseAccepted(one)
+        for one in accepted
+    )
+    names = tuple(map(str, accepted))
 
     def verify(
         connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int
@@ -109,7 +115,7 @@ def verifier(
             return True
         record = recordOf(connection)
         # With a good certificate, the number may be left over from an earlier check.
-        verdict = _judge(certificate, _GOOD if good else number, depth, matchers, accepted)
+        verdict = _judge(certificate, _GOOD if good else number, depth, matchers, names)
         if isinstance(verdict, Identities):
             record.identities = verdict
             return True

@@ -1,0 +1,3 @@
+"""
+Generated from C{proto/} by C{scripts/generate-protobuf}; nothing else belongs here.
+"""
