@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from os import urandom
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.python.failure import Failure
@@ -149,6 +150,13 @@ def _describe(reason: Failure) -> str:
     return f"error: {type(reason.value).__name__}"  # A layer's own; Twisted has logged it.
 
 
+def _plain(address: IAddress) -> IAddress:
+    """A v4 client of a v6 socket as what it is, and as logs and matches have it."""
+    if isinstance(address, IPv6Address) and address.host.startswith("::ffff:"):
+        return IPv4Address("TCP", address.host.removeprefix("::ffff:"), address.port)
+    return address
+
+
 @implementer(IConnection)
 class Connection:
     """
@@ -262,8 +270,8 @@ class Connection:
         """
         peer.open = True
         peer.transport = transport
-        peer.address = transport.getPeer()
-        peer.local_address = transport.getHost()
+        peer.address = _plain(transport.getPeer())
+        peer.local_address = _plain(transport.getHost())
         # The documented hook of zope.interface's adaptation.  An attribute of the object
         # and no wrapper around it: a wrapper would cost a call per chunk.
         transport.__conform__ = self.conform  # type: ignore[attr-defined]

@@ -8,12 +8,9 @@ connection's ALPN hides one for C{*.example.com} that would (Envoy's documentati
 C{config.listener.v3.FilterChainMatch}, and C{FilterChainManagerImpl}).  So the chains are
 a tree, as deep as there are criteria, and finding one is a walk down.
 
-Envoy 1.40 was asked wherever its documentation leaves a doubt.  Known differences:
-
-  - Of a chain for C{0.0.0.0/0} and one that says nothing of the address, Envoy takes one or the
-    other, by chance.  Here the one that says something is the more specific one.
-  - An IPv4-mapped IPv6 address that a PROXY header names is an IPv4 address here, as a socket's
-    is in both.
+Envoy 1.40 was asked wherever its documentation leaves a doubt.  A known difference: of a chain
+for C{0.0.0.0/0} and one that says nothing of the address, Envoy takes one or the other, by
+chance.  Here the one that says something is the more specific one.
 
 Nothing in here knows a socket: what is matched is a L{Candidate}, plain values.
 """
@@ -62,7 +59,8 @@ class AmbiguousMatch(ValueError):
 @dataclass(frozen=True)
 class Candidate:
     """
-    What is known of a connection when its chain is picked.
+    What is known of a connection when its chain is picked.  A v4 client of a v6 socket is to
+    come as what it is: an IPv4-mapped address is a v6 address here.
 
     @ivar destination: the address that it was meant for; C{None} for a unix socket.
     @ivar direct_source: the socket's peer.
@@ -112,17 +110,8 @@ def _parse(networks: Iterable[str]) -> Iterable[Hashable]:
         yield _Network(network.version, network.prefixlen, int(network.network_address) >> spare)
 
 
-def _plain(address: IP | None) -> IP:
-    if address is None:
-        return UNIX
-    # A v4 client of a v6 socket is matched as what it is.
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
 def _networks(address: IP | None) -> Iterable[Hashable]:
-    address = _plain(address)
+    address = address or UNIX
     version, number = address.version, int(address)
     for spare in range(address.max_prefixlen + 1):
         # Equal to a _Network, and made in a fraction of the time.
@@ -152,10 +141,8 @@ def _foundNames(candidate: Candidate) -> Iterable[Hashable]:
 
 
 def _sourceTypes(candidate: Candidate) -> Iterable[Hashable]:
-    if candidate.source is None:
-        return (SAME_IP_OR_LOOPBACK,)
-    source = _plain(candidate.source)
-    local = source in LOOPBACK or source == _plain(candidate.destination)
+    source = candidate.source
+    local = source is None or source in LOOPBACK or source == candidate.destination
     return (SAME_IP_OR_LOOPBACK if local else EXTERNAL,)
 
 

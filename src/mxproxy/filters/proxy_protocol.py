@@ -72,7 +72,7 @@ def _believe(peer: Peer, header: ProxyHeader) -> None:
     destination = _address(header.destination)
     if destination != peer.local_address:
         # With the same one, a cluster that goes to the original destination would come here.
-        peer.local_address = peer.original_destination = destination
+        peer.original_destination = destination
 
 
 def _address(address: Address) -> IAddress:
