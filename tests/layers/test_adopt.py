@@ -195,6 +195,20 @@ class AdoptTests(SynchronousTestCase):
             """
         )
 
+    def test_producerStops(self) -> None:
+        """
+        A producer is told when the connection is lost; one that is gone is not, and may be
+        unregistered twice.
+        """
+        for registered in (True, False):
+            bench = Bench(throttling())
+            bench.play("app<< connected\napp>> produce")
+            if not registered:
+                bench.application.transport.unregisterProducer()
+                bench.application.transport.unregisterProducer()
+            bench.transport.lose()
+            self.assertEqual(bench.application.held, registered)
+
     def test_idle(self) -> None:
         """
         A stock timeout closes.

@@ -121,6 +121,17 @@ class TransparentTests(SynchronousTestCase):
         bench.reactor.settle()
         self.assertTrue(bench.transport.closed)
 
+    def test_producers(self) -> None:
+        """
+        Registered with whoever has the buffer, and unregistered.
+        """
+        bench = Bench(Stacked(Layer, Layer))
+        bench.connect()
+        bench.application.produce()
+        self.assertIs(bench.transport.producer, bench.application)
+        bench.application.transport.unregisterProducer()
+        self.assertIsNone(bench.transport.producer)
+
     def test_noHalves(self) -> None:
         """
         Above a layer, too, a protocol that knows no halves loses the connection at the end of
@@ -265,6 +276,61 @@ class PauseTests(SynchronousTestCase):
             left: paused
             """
         )
+
+
+class TimerTests(SynchronousTestCase):
+    """
+    A layer's timer goes when the layer does.
+    """
+
+    def layer(self) -> tuple[Bench, Layer, list[str]]:
+        stacked = Stacked(Layer)
+        bench = Bench(stacked)
+        bench.connect()
+        fired: list[str] = []
+        stacked.made[0].startTimer(5, lambda: fired.append("first"))
+        return bench, stacked.made[0], fired
+
+    def test_fires(self) -> None:
+        bench, _, fired = self.layer()
+        bench.reactor.advance(4.9)
+        self.assertEqual(fired, [])
+        bench.reactor.advance(10)
+        self.assertEqual(fired, ["first"])
+
+    def test_stopped(self) -> None:
+        """
+        By hand, by the layer's leaving and by the connection's end; twice is as good as once.
+        """
+        for end in ("stopTimer", "leave", "lose"):
+            bench, layer, fired = self.layer()
+            if end == "lose":
+                bench.transport.lose()
+            else:
+                getattr(layer, end)()
+            self.assertEqual(bench.reactor.getDelayedCalls(), [], end)
+            layer.stopTimer()
+            bench.reactor.advance(10)
+            self.assertEqual(fired, [])
+
+    def test_replaced(self) -> None:
+        bench, layer, fired = self.layer()
+        bench.reactor.advance(3)
+        layer.startTimer(5, lambda: fired.append("second"))
+        self.assertEqual(len(bench.reactor.getDelayedCalls()), 1)
+        bench.reactor.advance(10)
+        self.assertEqual(fired, ["second"])
+
+    def test_startedAgainFromWithin(self) -> None:
+        bench, layer, fired = self.layer()
+
+        def again() -> None:
+            fired.append("again")
+            layer.startTimer(1, lambda: fired.append("last"))
+
+        layer.startTimer(1, again)
+        bench.reactor.advance(10)
+        self.assertEqual(fired, ["again", "last"])
 
 
 class ConnectingTests(SynchronousTestCase):

@@ -71,9 +71,26 @@ class HoldingTests(SynchronousTestCase):
         bench.transcript.check("app<< connected\napp<< 'onetwo'\napp<< eof")
 
     def test_leavingWithNothing(self) -> None:
+        """
+        With nothing in hand there is nothing to wait for, a pause neither.
+        """
+        for paused in (False, True):
+            bench, layer = self.bench()
+            if paused:
+                bench.application.pause()
+            layer.leaveWith(b"")
+            self.assertIs(bench.transport.protocol, bench.application)
+            self.assertEqual(bench.transport.reading, not paused)
+
+    def test_endOnce(self) -> None:
+        """
+        A pause after the end does not bring it back.
+        """
         bench, layer = self.bench()
-        layer.leaveWith(b"")
-        self.assertIs(bench.transport.protocol, bench.application)
+        layer.deliverEOF()
+        bench.application.pause()
+        bench.application.resume()
+        self.assertEqual(bench.application.endings, 1)
 
     def test_pausedAgainFromWithin(self) -> None:
         """
@@ -89,19 +106,24 @@ class HoldingTests(SynchronousTestCase):
 
     def test_resumedFromWithin(self) -> None:
         """
-        Nothing overtakes what is being delivered.
+        Nothing overtakes what is being delivered, nor is it delivered from within.
         """
         bench, layer = self.bench()
+        depths: list[int] = [0]
 
         def again(data: bytes) -> None:
+            depths[0] += 1
+            depths.append(depths[0])
             bench.application.pause()
             if data == b"one":
                 layer.deliver(b"two")
             bench.application.resume()
+            depths[0] -= 1
 
         bench.application.onData = again
         layer.deliver(b"one")
         self.assertEqual(bench.application.received, b"onetwo")
+        self.assertEqual(depths, [0, 1, 1])
 
     def test_lostWhileHolding(self) -> None:
         """
@@ -137,6 +159,29 @@ class HoldingTests(SynchronousTestCase):
             self.assertEqual(bench.application.received, b"")
             self.assertEqual(bench.application.endings, 0)
             self.assertEqual(len(bench.application.losses), 1)
+
+    def test_closedInConnectionMade(self) -> None:
+        """
+        Neither the bytes nor the end that came with the result.
+        """
+
+        class Late(HoldingLayer):
+            def connectionMade(self) -> None:
+                pass
+
+        bench, layer = self.bench(Late)
+        bench.application.onConnect = bench.application.close
+        layer.leaveWith(b"one", eof=True)
+        bench.reactor.settle()
+        self.assertEqual(bench.application.unexpected, [])
+        bench.transcript.check(
+            """
+            app<< connected
+            << close
+            app<< closed: done
+            closed: closed
+            """
+        )
 
     def test_afterTheLoss(self) -> None:
         bench, layer = self.bench()

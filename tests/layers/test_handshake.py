@@ -124,6 +124,61 @@ class TranscriptTests(SynchronousTestCase):
             LateGreeting,
         )
 
+    def test_lateWithBytes(self) -> None:
+        """
+        An outcome that is not final may have bytes for what is above.
+        """
+
+        class Generous(LateGreeting):
+            def timeout(self) -> Outcome:
+                seen, self._line = self._line, b""
+                return Outcome("late", forward=seen, final=False)
+
+        self.play(
+            """
+            << 'HELLO\\n'
+            >> 'abc'
+            wait 5
+            app<< connected
+            app<< 'abc'
+            left: learnt late
+            >> 'HI\\nrest'
+            << 'THANKS\\n'
+            app<< 'rest'
+            left: learnt HI
+            left: handshake
+            """,
+            Generous,
+        )
+
+    def test_moreBehindTheResult(self) -> None:
+        """
+        What is below need not be a socket: it may deliver more before it learns of a pause.
+        """
+        made: list[HandshakeLayer] = []
+
+        class Kept(HandshakeLayer):
+            def connectionMade(self) -> None:
+                made.append(self)
+                super().connectionMade()
+
+        bench = Bench(running(Greeting, Kept))
+        bench.application.onConnect = bench.application.pause
+        bench.connect()
+        bench.transport.feed(b"HI\nrest")
+        made[0].dataReceived(b" and more")
+        made[0].readConnectionLost()
+        bench.reactor.advance(10)
+        bench.application.resume()
+        bench.transcript.check(
+            """
+            << 'HELLO\\n' 'THANKS\\n'
+            app<< connected
+            app<< 'rest and more'
+            app<< eof
+            """.replace("' '", "")
+        )
+
     def test_optimistic(self) -> None:
         """
         What is above may write at once; it does not read yet.

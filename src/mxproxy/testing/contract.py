@@ -636,7 +636,7 @@ def _cycle(thing: object) -> list[str]:
     holders: list[object] = [thing]
     seen = {id(thing), id(holders)}
     for held in holders:
-        path = _pathBack(held)
+        path = [] if _isPlain(held) else _pathBack(held)
         if path:
             return path
         for holder in gc.get_referrers(held):
@@ -655,11 +655,18 @@ def _pathBack(start: object) -> list[str]:
     for held, path in ways:
         for kept in gc.get_referents(held):
             if kept is start:
-                return [*path, type(held).__name__, type(start).__name__]
+                return [*_named(path, held), type(start).__name__]
             if id(kept) in seen or isinstance(kept, (type, ModuleType)) or len(ways) > 5000:
                 continue
             seen.add(id(kept))
-            # What is only in between, an object's dictionary say, is not worth a name.
-            plain = isinstance(held, (dict, list, tuple, set, CellType))
-            ways.append((kept, path if plain else [*path, type(held).__name__]))
+            ways.append((kept, _named(path, held)))
     return []
+
+
+def _named(path: list[str], thing: object) -> list[str]:
+    return path if _isPlain(thing) else [*path, type(thing).__name__]
+
+
+def _isPlain(thing: object) -> bool:
+    """What is only in between, an object's dictionary say, is not worth a name."""
+    return isinstance(thing, (dict, list, tuple, set, CellType))
