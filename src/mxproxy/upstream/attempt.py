@@ -86,7 +86,7 @@ class Attempt:
         @param chain: one of the host's.
         @param timeout: seconds for the TCP connection; C{None}: the caller has his own.
         """
-        self.connection = connection
+        self._connection: Connection | None = connection
         self.result: Deferred[Any] = Deferred(self._cancelled)
         self._chain = chain
         self._place = host.place
@@ -99,12 +99,15 @@ class Attempt:
 
     def start(self) -> None:
         """Begin to connect."""
-        self._peer = self.connection.newUpstream(self._lost)
+        connection = self._connection
+        assert connection is not None
+        self._peer = connection.newUpstream(self._lost)
+        self._peer.host = self._place.key
         if self._chain.exchanges_metadata:
             self._peer.expectMetadata()
         half: Deferred[Any] = Deferred()
         half.addCallback(self._succeeded)
-        self.connection.set(AWAITED, half)
+        connection.set(AWAITED, half)
         self._factory = _Dialing(self)
         if self._timeout is not None:
             self._timer = self._clock.callLater(self._timeout, self._timeOut)
@@ -116,7 +119,8 @@ class Attempt:
         self._stopTimer()
         self._transport = transport
         setNoDelay(transport)
-        connection = self.connection
+        connection = self._connection
+        assert connection is not None
         connection.attach(self._peer, transport)
         inner = self._chain.factory.buildProtocol(transport.getPeer())
         if inner is None:
@@ -160,6 +164,8 @@ class Attempt:
         self._fail(peer.close_reason)
 
     def _fail(self, reason: str) -> None:
+        # It keeps us, waiting for its half, until it is closed; a health check's never is.
+        self._connection = None
         if not self.result.called:
             self.result.errback(ConnectFailed(f"{reason} ({self._place.description})"))
 

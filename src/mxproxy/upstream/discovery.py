@@ -319,10 +319,7 @@ def originalDestination(reactor: Any, connection: Connection) -> Place | None:
         header says so; C{None} if nobody has said that it was going anywhere else, because
         then it would come to us again.  All this is Envoy's (C{localAddressRestored}).
     """
-    downstream = connection.downstream
-    address: object = downstream.original_destination
-    if address is None and downstream.local_address != downstream.transport.getHost():
-        address = downstream.local_address
+    address: object = connection.downstream.original_destination
     if isinstance(address, (IPv4Address, IPv6Address)):
         return addressPlace(reactor, address.host, address.port)
     return None

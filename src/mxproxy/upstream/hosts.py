@@ -44,9 +44,8 @@ def describedPlace(reactor: Any, description: str) -> Place:
     endpoint = clientFromString(reactor, description)
     if kind.lower() == "tcp":
         host, port = nameAndPort(description)
-        if isIPAddress(host) or isIPv6Address(host):
-            if len(values) + len(named) == 2:
-                endpoint = _addressEndpoint(reactor, host, port)
+        if len(values) + len(named) == 2 and (isIPAddress(host) or isIPv6Address(host)):
+            endpoint = _addressEndpoint(reactor, host, port)
         return Place(endpoint, description, _key(host, port))
     return Place(endpoint, description, ":".join(values) or description)
 
@@ -76,8 +75,7 @@ def nameAndPort(description: str) -> tuple[str, int]:
 
 
 def _addressEndpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
-    # Not the one for names: for an address it would only add a race of one.  And no timeout of
-    # its own: an attempt has one.
+    # Without a timeout of its own: an attempt has one, which may be longer.
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     return kind(reactor, host, port, timeout=None)  # type: ignore[arg-type]
 

@@ -25,11 +25,13 @@ class _Record:
     @ivar failures: in a row.
     @ivar backoff: times the base is how long the ejection lasts.
     @ivar ejectedAt: when it began.
+    @ivar returnedAt: when it ended.
     """
 
     failures: int = 0
     backoff: int = 0
     ejectedAt: float = 0.0
+    returnedAt: float = 0.0
 
 
 class OutlierDetection:
@@ -109,6 +111,7 @@ class OutlierDetection:
     def _return(self, host: Host, record: _Record) -> None:
         host.ejected = False
         record.failures = 0
+        record.returnedAt = self._clock.seconds()
         self._changed(host)
 
     def _look(self) -> None:
@@ -119,5 +122,5 @@ class OutlierDetection:
             lasts = min(plan.base_ejection_time * record.backoff, plan.max_ejection_time)
             if host.ejected and now - record.ejectedAt >= lasts:
                 self._return(host, record)
-            if not host.ejected and record.backoff:
+            if not host.ejected and record.backoff and now - record.returnedAt >= plan.interval:
                 record.backoff -= 1
