@@ -46,6 +46,7 @@ format: $(VENV)/.lint  ## put the source into ruff's format
 
 docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and that the news build
 	$(BIN)/python -m mxproxy.wire.diagram --check docs/wire.md
+	$(BIN)/python -m mxproxy.config.envoy.docs --check docs/configuration.md
 	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf --check
 	$(BIN)/towncrier build --draft --version 0
 

@@ -268,9 +268,15 @@ class _Checker:
             if any(True for _ in violations(rulesOf(field), field.default_value)):
                 self._faults.add(path, "is required")
 
-    def _checkRules(self, field: FieldDescriptor, value: object, path: Path) -> None:
+    def _checkRules(self, field: FieldDescriptor, value: object, path: Path) -> bool:
+        """
+        @return: whether something is wrong.
+        """
+        wrong = False
         for where, text in violations(rulesOf(field), value):
             self._faults.add(path + where, text)
+            wrong = True
+        return wrong
 
     def _field(self, field: FieldDescriptor, known: Field, value: object, path: Path) -> object:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -317,8 +323,8 @@ class _Checker:
             result = _scalar(value, kind.fields_by_name["value"])
         else:
             return self.message(kind, value, path)
-        if ruled:
-            self._checkRules(field, _ruled(field, result), path)
+        if ruled and self._checkRules(field, _ruled(field, result), path):
+            return result
         if known.only and result not in known.only:
             there = ", ".join(_jsonText(one) for one in known.only)
             raise Unusable(f"{_jsonText(result)} is not implemented by mxproxy; there is: {there}")

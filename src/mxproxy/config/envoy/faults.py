@@ -123,7 +123,7 @@ class Faults:
         What messages call C{canonical} is C{written} in the file.
         """
         if canonical != written:
-            self._spelling[canonical] = written
+            self._spelling[canonical] = self._written(written)
 
     def _written(self, path: str) -> str:
         if not self._spelling:

@@ -84,19 +84,16 @@ def violations(rules: Any, value: Any) -> Iterator[tuple[str, str]]:
             if rule.name == "items":
                 continue
             right, text = _RULES[rule.name]
-            bound = _plain(bound)
-            if not right(value, bound):
-                yield "", "is empty" if _isEmpty(value, rule.name, bound) else text.format(bound)
+            plain, said = bound, bound
+            if isinstance(bound, Duration):
+                plain = seconds(bound)
+                said = f"{plain:g}s"
+            if not right(value, plain):
+                yield "", "is empty" if _isEmpty(value, rule.name, bound) else text.format(said)
 
 
 def _isEmpty(value: object, rule: str, bound: object) -> bool:
     return rule in ("min_len", "min_items") and isinstance(value, Sized) and bound == 1
-
-
-def _plain(bound: Any) -> Any:
-    if isinstance(bound, Duration):
-        return seconds(bound)
-    return bound
 
 
 def seconds(duration: Duration) -> float:

@@ -94,8 +94,9 @@ ACCESS_LOGS = (FILE_ACCESS_LOG, STDOUT_ACCESS_LOG, STDERR_ACCESS_LOG)
 
 _FREE = "no effect: for people"
 _STAT = "no effect: counters are not called by it"
+_BUFFER = "no effect: of a side that does not read, one read of 64 KiB is kept"
 _HTTP = "no effect: it is about HTTP"
-_PLUGIN = "; mxproxy's plugins by C{name}, their options as a C{google.protobuf.Struct}"
+_PLUGIN = "; mxproxy's plugins by `name`, their options as a `google.protobuf.Struct`"
 
 #: Messages, by full name, with their fields.  The same message may be used in several places
 #: of which only some take everything: L{translate<mxproxy.config.envoy.translate>} refuses
@@ -114,7 +115,9 @@ SUBSET: Mapping[str, Fields] = {
         locality="",
     ),
     "envoy.config.core.v3.Locality": _fields(region="", zone="", sub_zone=_FREE),
-    "envoy.config.bootstrap.v3.Admin": _fields(address=""),
+    "envoy.config.bootstrap.v3.Admin": _fields(
+        address="no effect in this version: there is no administration interface"
+    ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": _fields(
         listeners="", clusters="", secrets=""
     ),
@@ -151,10 +154,10 @@ SUBSET: Mapping[str, Fields] = {
         use_original_dst="the address that a redirected connection was meant for is its local "
         "address; it is not handed on to another listener",
         bind_to_port=Field(only=(True,)),
-        traffic_direction="",
+        traffic_direction=_FREE,
         access_log="",
         tcp_backlog_size="",
-        per_connection_buffer_limit_bytes="",
+        per_connection_buffer_limit_bytes=_BUFFER,
         metadata=_FREE,
         enable_reuse_port="no effect: there is one worker",
     ),
@@ -191,7 +194,9 @@ SUBSET: Mapping[str, Fields] = {
     ),
     TLS_INSPECTOR: {},
     HTTP_INSPECTOR: {},
-    PROXY_PROTOCOL: _fields(allow_requests_without_proxy_protocol="", stat_prefix=_STAT),
+    PROXY_PROTOCOL: _fields(
+        allow_requests_without_proxy_protocol="", disallowed_versions="", stat_prefix=_STAT
+    ),
     ORIGINAL_DST: {},
     # -- network filters
     TCP_PROXY: _fields(
@@ -318,6 +323,7 @@ SUBSET: Mapping[str, Fields] = {
         alt_stat_name=_STAT,
         type=Field(only=("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")),
         connect_timeout="5 s unless said",
+        per_connection_buffer_limit_bytes=_BUFFER,
         lb_policy=Field(
             only=(
                 "ROUND_ROBIN",

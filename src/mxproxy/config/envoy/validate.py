@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ...service import ProxyService
 from ..errors import ConfigurationError, oneLine
 from . import readPlan
 from .faults import RefusedFile
@@ -25,13 +26,21 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE")
     path = parser.parse_args(argv).file
+    from twisted.internet import reactor
+
     try:
-        readPlan(path)
+        plan = readPlan(path)
     except RefusedFile as refused:
         sys.stderr.write("".join(f"{line}\n" for line in refused.lines))
         return 1
     except ConfigurationError as error:
         sys.stderr.write(f"{oneLine(str(error))}\n")
+        return 1
+    try:
+        # Only built: nothing listens, and no file is opened to be written.
+        ProxyService(plan, reactor)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{oneLine(f'{path}: {error}')}\n")
         return 1
     # Word for word as Envoy does.
     sys.stdout.write(f"configuration '{path}' OK\n")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path as File
 from typing import Any
 
+from ....observe.format import FormatError, compileFormat
 from ....observe.writer import STDOUT
 from ...plan import AccessLogPlan
 from .. import subset
@@ -42,16 +43,17 @@ def translateAccessLogs(
         else:
             where = STDOUT if name == subset.STDOUT_ACCESS_LOG else STDERR
         text, values = _format(config.log_format, place / "log_format", faults)
-        found.append(
-            AccessLogPlan(
-                where,
-                json_format=values,
-                text_format=text,
-                omit_empty_values=config.log_format.omit_empty_values,
-                on_connected=on_connected,
-                flush_interval=flush_interval,
-            )
+        log = AccessLogPlan(
+            where,
+            json_format=values,
+            text_format=text,
+            omit_empty_values=config.log_format.omit_empty_values,
+            on_connected=on_connected,
+            flush_interval=flush_interval,
         )
+        with faults.at(place / "log_format", FormatError):
+            compileFormat(log)
+        found.append(log)
     return tuple(found)
 
 

@@ -35,6 +35,9 @@ from .scope import Scope, enumName, secondsOf, sourceBytes, structValues, wrappe
 #: Envoy's C{tcp_proxy}: an hour.
 IDLE_TIMEOUT = 3600.0
 
+# core.v3.ProxyProtocolConfig.Version
+_PROXY_VERSIONS = {0: 1, 1: 2}
+
 #: Envoy's C{local_ratelimit} has no faster one.
 SHORTEST_FILL_INTERVAL = 0.05
 
@@ -216,7 +219,8 @@ def _exchange(message: Any, path: Path, scope: Scope) -> MetadataExchange:
 
 def _proxyProtocol(message: Any, path: Path, scope: Scope) -> ProxyProtocol:
     return ProxyProtocol(
-        allow_requests_without_proxy_protocol=message.allow_requests_without_proxy_protocol
+        message.allow_requests_without_proxy_protocol,
+        tuple(_PROXY_VERSIONS[version] for version in message.disallowed_versions),
     )
 
 

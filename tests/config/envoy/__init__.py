@@ -1,0 +1,3 @@
+"""
+Envoy's configuration files: C{mxproxy.config.envoy}.
+"""
