@@ -23,9 +23,10 @@ from mxproxy.observe.access_log import (
     describeLoss,
     formatAddress,
 )
-from mxproxy.observe.writer import Writer
 from mxproxy.wire.metadata import Absence, Metadata
 from mxproxy.wire.peerstate import PeerState
+
+from .lines import Lines
 
 # 2026-01-01T00:00:00.0005Z: half a millisecond, which is not rounded up.
 NEW_YEAR = 1767225600.0005
@@ -71,19 +72,6 @@ WEB_PEER = {
     "labels": {"team": "a", "tier": None},
     "id": "sidecar~web-1",
 }
-
-
-class Lines(Writer):
-    """
-    Keeps the lines instead of writing them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("nowhere", lambda missing: b"")
-        self.lines: list[bytes] = []
-
-    def write(self, line: bytes) -> None:
-        self.lines.append(line)
 
 
 class LineCase(SynchronousTestCase):

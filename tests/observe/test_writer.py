@@ -18,7 +18,15 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.observe import writer as module
-from mxproxy.observe.writer import BLOCK_BYTES, QUEUE_BYTES, STDOUT, Writer, checkWritable, openLog
+from mxproxy.observe.writer import (
+    BLOCK_BYTES,
+    QUEUE_BYTES,
+    STDERR,
+    STDOUT,
+    Writer,
+    checkWritable,
+    openLog,
+)
 
 # Longer than any machine takes; no test waits for so long unless it fails.
 PATIENCE = 30.0
@@ -394,13 +402,15 @@ class StepTests(WriterCase):
 class OpenTests(WriterCase):
     def test_standardOutput(self) -> None:
         """
-        File descriptor 1, a copy of it: closing the log leaves it open.
+        File descriptor 1, a copy of it: closing the log leaves it open.  The same of standard
+        error.
         """
-        file = openLog(STDOUT)
-        self.assertNotEqual(file, 1)
-        self.assertTrue(os.path.sameopenfile(file, 1))
-        os.close(file)
-        os.fstat(1)
+        for name, descriptor in ((STDOUT, 1), (STDERR, 2)):
+            file = openLog(name)
+            self.assertNotEqual(file, descriptor)
+            self.assertTrue(os.path.sameopenfile(file, descriptor))
+            os.close(file)
+            os.fstat(descriptor)
 
     def test_newFile(self) -> None:
         """

@@ -222,7 +222,11 @@ def _addresses(name: str, read: Callable[[Connection], IAddress | None]) -> dict
 
 def _upstreamHost(connection: Connection) -> str | None:
     upstream = connection.upstream
-    return upstream.host or (None if upstream.address is None else _whole(upstream.address))
+    return upstream.host if upstream.address is None else _whole(upstream.address)
+
+
+def _upstreamHostName(connection: Connection) -> str | None:
+    return connection.upstream.host or _upstreamHost(connection)
 
 
 def _withoutPort(host: str | None) -> str | None:
@@ -230,8 +234,6 @@ def _withoutPort(host: str | None) -> str | None:
 
 
 # -- certificates
-
-_READERS: dict[str, Callable[[x509.Certificate], str]] = {}
 
 
 def _identities(kind: Callable[[Identities], Sequence[str]]) -> Callable[[x509.Certificate], str]:
@@ -247,7 +249,7 @@ def _serial(certificate: x509.Certificate) -> str:
     return digits.rjust(len(digits) + len(digits) % 2, "0")
 
 
-_READERS |= {
+_READERS: dict[str, Callable[[x509.Certificate], str]] = {
     "URI_SAN": _identities(lambda names: names.uris),
     "DNS_SAN": _identities(lambda names: names.dns),
     "IP_SAN": _identities(lambda names: names.ips),
@@ -264,13 +266,10 @@ def _pem(certificate: x509.Certificate) -> str:
     return urllib.parse.quote(certificate.public_bytes(Encoding.PEM).decode("ascii"), safe="")
 
 
-def _read(
-    certificate: x509.Certificate | None, reader: Callable[[x509.Certificate], Any]
-) -> Any | None:
-    if certificate is None:
-        return None
+def _read(peer: Peer, which: str, reader: Callable[[x509.Certificate], Any]) -> Any | None:
     try:
-        return reader(certificate) or None
+        certificate = getattr(peer, which)
+        return None if certificate is None else reader(certificate) or None
     except Exception:  # noqa: BLE001
         # cryptography parses a certificate bit by bit, and raises errors of many types at what
         # it does not like.  None of them may end a connection that OpenSSL was content with.
@@ -285,7 +284,7 @@ def _certificates(prefix: str, side: Callable[[Connection], Peer]) -> dict[str, 
 
     def add(name: str, which: str, reader: Callable[[x509.Certificate], str]) -> None:
         commands[f"{prefix}_{name}"] = _text(
-            lambda connection: _read(getattr(side(connection), which), reader)
+            lambda connection: _read(side(connection), which, reader)
         )
 
     for kind, reader in _READERS.items():
@@ -298,7 +297,7 @@ def _certificates(prefix: str, side: Callable[[Connection], Peer]) -> dict[str, 
             render = compileTime(format)
 
             def value(record: Record) -> str | None:
-                when = _read(side(record.connection).certificate, read)
+                when = _read(side(record.connection), "certificate", read)
                 return None if when is None else render(when.timestamp())
 
             return _operator(value)
@@ -308,7 +307,7 @@ def _certificates(prefix: str, side: Callable[[Connection], Peer]) -> dict[str, 
     commands[f"{prefix}_PEER_CERT_V_START"] = moment(lambda one: one.not_valid_before_utc)
     commands[f"{prefix}_PEER_CERT_V_END"] = moment(lambda one: one.not_valid_after_utc)
     # Not bounded: a certificate that is cut is none.  OpenSSL bounds it, at 100 KiB the chain.
-    commands[f"{prefix}_PEER_CERT"] = _of(lambda one: _read(side(one).certificate, _pem))
+    commands[f"{prefix}_PEER_CERT"] = _of(lambda one: _read(side(one), "certificate", _pem))
     commands[f"{prefix}_TLS_VERSION"] = _text(lambda one: side(one).tls_version)
     commands[f"{prefix}_TLS_CIPHER"] = _text(lambda one: side(one).tls_cipher)
     commands[f"{prefix}_DETECTED_CLOSE_TYPE"] = _of(lambda one: closeType(side(one)))
@@ -412,9 +411,9 @@ def _struct(metadata: Metadata) -> dict[str, Any]:
 
 def _serialized(metadata: Metadata) -> str:
     """As Istio's workload metadata object serializes itself."""
-    pairs = [(field, getattr(metadata, field)) for field in _FIELDS]
+    pairs = [(field, text) for field in _FIELDS if (text := getattr(metadata, field))]
     pairs += [(f"labels[]{name}", text) for name, text in metadata.labels.items()]
-    return ",".join(f"{field}={text}" for field, text in pairs if text)
+    return ",".join(f"{field}={text}" for field, text in pairs)
 
 
 def _json(value: object) -> str:
@@ -569,8 +568,8 @@ def _commands() -> dict[str, _Command]:
         "UPSTREAM_CLUSTER": _text(lambda one: one.cluster),
         "UPSTREAM_CLUSTER_RAW": _text(lambda one: one.cluster),
         "UPSTREAM_HOST": _text(_upstreamHost),
-        "UPSTREAM_HOST_NAME": _text(_upstreamHost),
-        "UPSTREAM_HOST_NAME_WITHOUT_PORT": _text(lambda one: _withoutPort(_upstreamHost(one))),
+        "UPSTREAM_HOST_NAME": _text(_upstreamHostName),
+        "UPSTREAM_HOST_NAME_WITHOUT_PORT": _text(lambda one: _withoutPort(_upstreamHostName(one))),
         "UPSTREAM_REQUEST_ATTEMPT_COUNT": _of(lambda one: one.attempts),
         # -- how it ended
         "RESPONSE_FLAGS": _of(lambda one: _joinFlags(one, "short")),
