@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 # What is tested: one module, class or method, as in T=tests.wire.test_exchange; all but tests/e2e without.
 T ?=
+# What make fuzz does, and for how many seconds each.
+TARGETS ?= clienthello exchange http metadata proxyprotocol
+SECONDS ?= 60
 # Test processes; auto is one per CPU.
 JOBS ?= auto
 
@@ -17,7 +20,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo e2e clean
+.PHONY: help venv test coverage lint format docs protobuf demo e2e fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -60,6 +63,9 @@ e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as
 	scripts/install-e2e-packages
 	$(BIN)/python -m twisted.trial tests.e2e
 
+fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
+	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
+
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
@@ -75,6 +81,10 @@ $(VENV)/.python:
 
 $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 	$(PIP) install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[test,fuzz]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test
