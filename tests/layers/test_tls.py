@@ -342,6 +342,42 @@ class BothVersions(TLSTestCase):
             self.assertEqual(pair.server.reason.partition(":")[0], "truncated" * truncated)
             self.assertEqual(server.unexpected, [])
 
+    def test_lostWhilePaused(self) -> None:
+        """
+        What was read before the connection was lost is not lost with it (stock Twisted's TLS
+        does the same).
+        """
+        pair = self.pair()
+        server = pair.server.application
+        # Not pause(): it would complain of what comes at the end.
+        server.onData = lambda data: server.transport.pauseProducing()
+        for letter in b"abcd":
+            pair.client.application.write(bytes([letter]))
+        pair.settle()
+        self.assertEqual(server.received, b"a")
+        pair.client.application.abort()
+        pair.settle()
+        server.write(b"who is there?")
+        pair.settle()
+        self.assertEqual(server.received, b"abcd")
+        self.assertEqual((server.endings, len(server.losses)), (0, 1))
+        self.assertGone(pair)
+
+    def test_abortWhilePaused(self) -> None:
+        """
+        Who has dropped the connection itself wants nothing more of it.
+        """
+        pair = self.pair()
+        server = pair.server.application
+        server.onData = lambda data: server.pause()
+        for letter in b"abcd":
+            pair.client.application.write(bytes([letter]))
+        pair.settle()
+        server.abort()
+        pair.settle()
+        self.assertEqual(server.received, b"a")
+        self.assertGone(pair)
+
     def test_endBehindRecordsThatWait(self) -> None:
         """
         The transport has ended already when the pause begins: what TLS still holds comes first.

@@ -208,8 +208,21 @@ class TLSLayer(Layer):
         self.stopTimer()
         if self._handshaking:
             self.peer.closing("closed: the connection was lost during the TLS handshake")
-        self._readDone = self._writeDone = True
-        super().connectionLost(reason)
+        self._writeDone = True
+        try:
+            if self.paused:
+                self._drain()
+        finally:
+            self._readDone = True
+            super().connectionLost(reason)
+
+    def _drain(self) -> None:
+        """Records that waited for the end of a pause go on now: there is no later."""
+        try:
+            while self.protocol is not None and not self._readDone:
+                self.protocol.dataReceived(self._tls.recv(RECORD))
+        except SSL.Error:
+            pass  # There is no more.
 
     # -- writing
 
