@@ -255,6 +255,28 @@ class TranscriptTests(SynchronousTestCase):
             Hoping,
         )
 
+    def test_endIsToldOnce(self) -> None:
+        """
+        The end decides, and waits for whoever is connected then.  A socket that is resumed
+        behind its end would tell of it again.
+        """
+        bench = Bench(running(Greeting))
+        bench.application.onConnect = bench.application.pause
+        bench.play(
+            """
+            << 'HELLO\\n'
+            >> 'half a line'
+            >> eof
+            app<< connected
+            left: learnt nobody
+            app>> resume
+            app<< 'half a line'
+            app<< eof
+            left: handshake
+            """
+        )
+        self.assertEqual(bench.application.unexpected, [])
+
     def test_noResult(self) -> None:
         """
         An outcome without a result teaches nothing.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
+from ..interfaces import ILayer
 from .base import Layer, readConnectionLost
 
 
@@ -83,14 +84,18 @@ class HoldingLayer(Layer):
     def connectionLost(self, reason: Failure) -> None:
         """What is held goes first, paused or not: there is no later."""
         held, self._held = self._held, b""
-        if self.protocol is not None and held:
-            self.protocol.dataReceived(held)
-        super().connectionLost(reason)
+        try:
+            if self.protocol is not None and held:
+                self.protocol.dataReceived(held)
+        finally:
+            super().connectionLost(reason)
 
     def unpaused(self) -> None:
         """See L{Layer.unpaused}."""
+        ended = self._heldEOF
         self._flush()
-        if not self.paused:
+        # A socket that is resumed behind its end tells of it again; a layer has more to tell.
+        if not self.paused and not (ended and not ILayer.providedBy(self.transport)):
             self.transport.resumeProducing()
 
     def _flush(self) -> None:
