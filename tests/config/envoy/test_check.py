@@ -234,7 +234,7 @@ FAULTS: list[tuple[str, object, str]] = [
         ),
     ),
     (f"{C}.connect_timeout", "0s", f"{C}.connect_timeout: has to be above 0s"),
-    (f"{C}.dns_refresh_rate", "0.001s", f"{C}.dns_refresh_rate: has to be above 0s01"),
+    (f"{C}.dns_refresh_rate", "0.001s", f"{C}.dns_refresh_rate: has to be above 0.001s"),
     (
         f"{C}.metadata.filter_metadata",
         {"": {}},

@@ -87,8 +87,8 @@ class Faults:
         self._found: dict[Fault, None] = {}
         self._spelling: dict[str, str] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def __len__(self) -> int:
+        return len(self._found)
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._found)

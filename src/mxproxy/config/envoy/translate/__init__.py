@@ -59,7 +59,7 @@ def translate(bootstrap: Any, faults: Faults) -> Plan:
     _checkUnique(map(_whole, listeners), path / "listeners", "address", faults)
     admin = ""
     if bootstrap.admin.HasField("address"):
-        admin = serverEndpoint(bootstrap.admin.address, Path("admin/address"), faults)
+        admin = serverEndpoint(bootstrap.admin.address, Path("admin") / "address", faults)
     return Plan(
         node=translateNode(bootstrap.node, Path("node"), faults),
         listeners=listeners,

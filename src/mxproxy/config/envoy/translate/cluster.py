@@ -181,7 +181,9 @@ def _maxConnections(message: Any, path: Path, scope: Scope) -> int:
     if not message.thresholds:
         return MAX_CONNECTIONS
     if len(message.thresholds) > 1:
-        scope.faults.add(place.item(1), "a second one for the same priority is not implemented")
+        scope.faults.add(
+            place.item(1), "a second one for the same priority is not implemented by mxproxy"
+        )
     threshold = message.thresholds[0]
     most: int = wrapped(threshold, "max_connections", MAX_CONNECTIONS)
     if wrapped(threshold, "max_pending_requests", most) < most:

@@ -4,6 +4,7 @@ Listeners: Envoy's C{listener.v3.Listener}, with its filter chains.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ....filters.tls_inspector import TLSInspector
@@ -35,11 +36,18 @@ def translateListener(message: Any, path: Path, scope: Scope) -> ListenerPlan:
     places = list((path / "filter_chains").each(message.filter_chains))
     if not places and not message.HasField("default_filter_chain"):
         scope.faults.add(path / "filter_chains", "is required: there is no filter chain")
+    before = len(scope.faults)
+    matches = [
+        translateMatch(chain.filter_chain_match, place / "filter_chain_match", scope.faults)
+        for chain, place in zip(message.filter_chains, places, strict=True)
+    ]
+    if len(scope.faults) == before:
+        # What is wrong is left out of its match, which then may be like another.
+        checkAmbiguity(matches, path / "filter_chains", scope.faults)
     chains = [
-        _chain(chain, place, scope, f"filter_chains[{index}]")
+        replace(_chain(chain, place, scope, f"filter_chains[{index}]"), match=matches[index])
         for index, (chain, place) in enumerate(zip(message.filter_chains, places, strict=True))
     ]
-    checkAmbiguity([chain.match for chain in chains], path / "filter_chains", scope.faults)
     default = None
     if message.HasField("default_filter_chain"):
         place = path / "default_filter_chain"
@@ -100,7 +108,6 @@ def _chain(message: Any, path: Path, scope: Scope, name: str) -> FilterChainPlan
     return FilterChainPlan(
         name=message.name or name,
         filters=tuple(one.spec for one in filters),
-        match=translateMatch(message.filter_chain_match, path / "filter_chain_match", scope.faults),
         tls=tls,
         # Envoy's 0 is for ever, and so is its default.
         tls_handshake_timeout=secondsOf(message, "transport_socket_connect_timeout", 0.0)

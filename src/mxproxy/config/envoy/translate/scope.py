@@ -62,18 +62,20 @@ def enumName(message: Any, name: str) -> str:
 
 def structValues(struct: Any) -> dict[str, object]:
     """
-    A C{google.protobuf.Struct} as plain values; a whole number is an C{int}, as in JSON.
+    A C{google.protobuf.Struct} as plain values; a whole number is an C{int}, as in JSON, and
+    names are in alphabetical order: of another, a C{Struct} knows nothing.
     """
-    return {key: _whole(value) for key, value in json_format.MessageToDict(struct).items()}
+    values: dict[str, object] = _plain(json_format.MessageToDict(struct))
+    return values
 
 
-def _whole(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in sorted(value.items())}
     return value
 
 

@@ -43,6 +43,7 @@ def serverTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
     @param message: a C{DownstreamTlsContext}.
     @param protocols: the ALPN names that filters of this chain stand for.
     """
+    before = len(scope.faults)
     common, place = message.common_tls_context, path / "common_tls_context"
     settings = _common(common, place, scope, protocols, newest=TLSVersion.TLS13)
     require = wrapped(message, "require_client_certificate", False)
@@ -55,7 +56,8 @@ def serverTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
             "implemented by mxproxy",
         )
     result = ServerTLS(**vars(settings), require_client_certificate=require)
-    _try(ServerContext, result, place, scope)
+    if len(scope.faults) == before:
+        _try(ServerContext, result, place, scope)
     return result
 
 
@@ -64,6 +66,7 @@ def clientTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
     @param message: an C{UpstreamTlsContext}.
     @param protocols: the ALPN names that filters of this cluster stand for.
     """
+    before = len(scope.faults)
     place = path / "common_tls_context"
     settings = _common(message.common_tls_context, place, scope, protocols, newest=TLSVersion.TLS12)
     result = ClientTLS(
@@ -73,17 +76,17 @@ def clientTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
         verify_name=False,
         verify=settings.authorities is not None,
     )
-    _try(ClientContext, result, path, scope)
+    if len(scope.faults) == before:
+        _try(ClientContext, result, path, scope)
     return result
 
 
 def _try(build: Callable[[Any], object], settings: TLSSettings, path: Path, scope: Scope) -> None:
     """
-    Find what is wrong with the whole, where its parts are right.
+    Find what is wrong with the whole, when its parts are right.
     """
-    if not any(fault.path.startswith(path) for fault in scope.faults):
-        with scope.faults.at(path, TLSConfigurationError):
-            build(settings)
+    with scope.faults.at(path, TLSConfigurationError):
+        build(settings)
 
 
 def _common(
