@@ -101,7 +101,7 @@ class _Ear(Protocol):
         check, self.check = self.check, None
         self.connection.lost(self.connection.upstream, reason)
         if check is not None:
-            check.gone(self)
+            check.gone(self.connection.upstream.close_reason)
 
 
 class CheckFactory(Factory):
@@ -202,12 +202,11 @@ class HostCheck:
         elif len(self._seen) > MAX_ANSWER:
             self._notPassed(f"wrong_answer: not within {MAX_ANSWER} bytes")
 
-    def gone(self, ear: _Ear) -> None:
+    def gone(self, why: str) -> None:
         """The connection is closed."""
-        if self._ear is ear:
-            self._ear = None
+        self._ear = None
         if self._open:
-            self._notPassed(f"closed: {ear.connection.upstream.close_reason}")
+            self._notPassed(f"closed: {why}")
 
     def _failed(self, failure: Failure) -> None:
         self._dialing = None
