@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory, IPushProducer
 from zope.interface import implementer
 
 from ..interfaces import IChainContext, ITerminal
@@ -15,6 +15,7 @@ from ..terminal import Terminal, TerminalFactory
 from .options import Options
 
 
+@implementer(IPushProducer)
 class EchoTerminal(Terminal):
     """
     One connection, answered.
@@ -22,7 +23,18 @@ class EchoTerminal(Terminal):
 
     def connectionMade(self) -> None:
         """Whoever does not read gets no more to read."""
-        self.transport.registerProducer(self.transport, True)
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """It does not read."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It has read."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """It is gone; C{connectionLost} does what is to be done."""
 
     def received(self, data: bytes) -> None:
         """Say it again."""
