@@ -47,7 +47,7 @@ def serverTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
     common, place = message.common_tls_context, path / "common_tls_context"
     settings = _common(common, place, scope, protocols, newest=TLSVersion.TLS13)
     require = wrapped(message, "require_client_certificate", False)
-    if settings.certificate is None:
+    if not (common.tls_certificates or common.tls_certificate_sds_secret_configs):
         scope.faults.add(place / "tls_certificates", "is required: a TLS server has a certificate")
     if require and settings.authorities is None:
         scope.faults.add(
