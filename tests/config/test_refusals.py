@@ -139,8 +139,18 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         "--upstream 'tcp::80': there is no host in it; write it as tcp:HOST:PORT",
     ),
     (
-        ("--upstream", "tls:h"),
-        "--upstream 'tls:h': that is no endpoint; write it as tls:HOST:PORT",
+        ("--upstream", "tls:h:1"),
+        (
+            "--upstream 'tls:h:1': an endpoint of the kind 'tls' cannot be used: TLS is "
+            "--downstream-tls and --upstream-tls; write it as tcp:..."
+        ),
+    ),
+    (
+        ("--listen", "haproxy:tcp:1"),
+        (
+            "--listen 'haproxy:tcp:1': an endpoint of the kind 'haproxy' cannot be used: no PROXY "
+            "header is taken off here"
+        ),
     ),
     (
         ("--listen", "haproxy:nothing"),

@@ -27,9 +27,15 @@ _SERVER_FORMS = {
 
 _CLIENT_FORMS = {
     "tcp": "tcp:HOST:PORT",
-    "tls": "tls:HOST:PORT",
-    "ssl": "tls:HOST:PORT",
     "unix": "unix:PATH",
+}
+
+# Layers of Twisted's own that an endpoint puts below ours: its TLS ends both directions when the
+# peer ends one (twisted/twisted#5341), and none of them lets what is on top of it leave.
+_INSTEAD = {
+    "tls": "TLS is --downstream-tls and --upstream-tls; write it as tcp:...",
+    "ssl": "TLS is --downstream-tls and --upstream-tls; write it as tcp:...",
+    "haproxy": "no PROXY header is taken off here",
 }
 
 _MAX_PORT = 65535
@@ -145,6 +151,9 @@ def _tryEndpoint(
         ) from error
     except Exception as error:  # whatever a kind of endpoint's plugin raises
         raise ValueError(_explainEndpoint(kind, forms, error)) from error
+    instead = _INSTEAD.get(kind.lower())
+    if instead is not None:
+        raise ValueError(f"an endpoint of the kind {kind!r} cannot be used: {instead}")
     return kind.lower(), values, named
 
 
