@@ -20,9 +20,7 @@ from zope.interface import implementer
 
 from .connection import Connection, Peer, connectionOf
 from .interfaces import IChainContext
-
-#: Seconds that a side which is being closed may take to read what was written to it.
-CLOSE_TIMEOUT = 30.0
+from .layers.base import CLOSE_TIMEOUT
 
 
 @implementer(IHalfCloseableProtocol)

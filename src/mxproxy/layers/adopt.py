@@ -67,6 +67,10 @@ class Lower(Layer):
         if self.upper is not None:
             self.upper.writeConnectionLost()
 
+    def loseConnection(self) -> None:
+        """The wrapper closes, for a reason of its own or because what is above does."""
+        self.closeWithinBound()
+
     # -- the wrapper's own pauses; those of what is above come from L{Upper}
 
     def pauseProducing(self) -> None:

@@ -44,6 +44,9 @@ from ..interfaces import IChainContext, IConnection, ILayer
 ABOVE = 1
 OWN = 2
 
+#: Seconds that a side which is being closed may take to read what was written to it.
+CLOSE_TIMEOUT = 30.0
+
 
 log = Logger()
 
@@ -174,6 +177,15 @@ class Layer:
         @param reason: C{"token"} or C{"token: detail"}, for logs.
         """
         self.peer.closing(reason)
+        self.closeWithinBound()
+
+    def closeWithinBound(self) -> None:
+        """
+        Close, once everything written is flushed; but do not wait for ever for a peer that
+        does not read.  A transport does, and also for a producer that it has paused.
+        """
+        # First, as a socket whose writing direction has ended is lost from within.
+        self.startTimer(CLOSE_TIMEOUT, self.transport.abortConnection)
         self.transport.loseConnection()
 
     # -- IProtocol, IHalfCloseableProtocol: called by what is below
