@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.terminal import CLOSE_TIMEOUT
+from mxproxy.layers.base import CLOSE_TIMEOUT
 from mxproxy.testing import Application, Sidecars
 from mxproxy.testing.sidecars import clientTLS, serverTLS
 from mxproxy.tls.settings import TLSVersion

@@ -226,6 +226,41 @@ class AdoptTests(SynchronousTestCase):
             """
         )
 
+    def test_idleAndStalled(self) -> None:
+        """
+        A peer that reads nothing is not waited for for ever, nor is a paused producer.
+        """
+        bench = Bench(timing(30))
+        bench.play(
+            """
+            app<< connected
+            network stalls
+            app>> produce
+            app>> 'x' * 100000
+            << 'x' * 100000
+            app<< pause
+            wait 30
+            wait 29
+            wait 1
+            << reset
+            app<< closed: aborted
+            closed: aborted
+            """
+        )
+        self.assertEqual(bench.reactor.getDelayedCalls(), [])
+
+    def test_halfCloseWritten(self) -> None:
+        """
+        Who has ended its stream is told when that is out.
+        """
+        told: list[str] = []
+        bench = Bench(lambda inner, context: WrappingFactory(inner))
+        bench.connect()
+        bench.application.writeConnectionLost = lambda: told.append("out")  # type: ignore[method-assign]
+        bench.application.end()
+        bench.reactor.settle()
+        self.assertEqual(told, ["out"])
+
     def test_tooMany(self) -> None:
         """
         A stock factory that takes no more builds nothing; the connection is closed, and why is

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mxproxy.interfaces import IConnection, ILayer
-from mxproxy.layers.base import Layer, LayerFactory
+from mxproxy.layers.base import CLOSE_TIMEOUT, Layer, LayerFactory
 from mxproxy.testing import Application, Bench, Conversation, checkFilter
 from mxproxy.testing.bench import Wrap
 
@@ -362,6 +362,25 @@ class ConnectingTests(SynchronousTestCase):
             closed: not_today: come back tomorrow
             """
         )
+
+    def test_failedWithBytesToSend(self) -> None:
+        """
+        What it has written is flushed; but a peer that does not read is not waited for for ever.
+        """
+
+        class Reproachful(Layer):
+            def connectionMade(self) -> None:
+                self.write(b"go away")
+                self.fail("not_today: go away")
+
+        bench = Bench(Stacked(Reproachful))
+        bench.stall()
+        bench.connect()
+        bench.reactor.advance(CLOSE_TIMEOUT - 1)
+        self.assertFalse(bench.transport.closed)
+        bench.reactor.advance(1)
+        bench.transcript.check("<< 'go away'\n<< reset\nclosed: not_today: go away")
+        self.assertEqual(bench.reactor.getDelayedCalls(), [])
 
     def test_declined(self) -> None:
         """

@@ -4,7 +4,7 @@ Transcripts: bytes as words, and a failure as a diff.
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,6 +49,7 @@ class SymbolsTests(SynchronousTestCase):
         ):
             self.assertEqual(SYMBOLS.show(data), text)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(st.sampled_from([b"=#\x04gabc", b"=#\x04", b"a" * 40, b"'\"\\\n\x00", b"\xff"]))
     )

@@ -163,6 +163,15 @@ class TransportTests(SynchronousTestCase):
         self.assertEqual(self.application.received, b"")
         self.assertEqual(self.application.unexpected, [])
 
+    def test_loseConnectionBehindTheEnd(self) -> None:
+        """
+        Once its own end of stream is out, there is nothing to wait for: lost from within.
+        """
+        self.application.end()
+        self.reactor.settle()
+        self.application.close()
+        self.assertEqual(self.application.losses, ["done"])
+
     def test_loseConnectionWithAProducer(self) -> None:
         """
         It waits for a producer that was paused to be unregistered.

@@ -8,8 +8,9 @@ other end of the connection, when that is the test itself, and what can be asked
 So, and unlike C{twisted.internet.testing.StringTransport}:
 
   - a paused transport delivers neither bytes nor the end of the stream;
-  - C{loseConnection} waits until everything is flushed and the producer is unregistered,
-    delivers nothing more, and never calls C{connectionLost} from within;
+  - C{loseConnection} waits until everything is flushed and a paused producer is unregistered,
+    and delivers nothing more; C{connectionLost} comes in a later turn, but from within when
+    the writing direction had ended before;
   - a producer is paused when more than C{bufferSize} bytes wait, and resumed when none do;
   - C{protocol} is looked up for each delivery, so layers splice by assigning it;
   - a protocol that is no C{IHalfCloseableProtocol} loses the connection at the end of the stream;
