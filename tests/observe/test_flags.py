@@ -74,7 +74,8 @@ class FlagTests(SynchronousTestCase):
             ("UO", "upstream: overflow: cluster x is at its max_connections, 1", []),
             ("UF,UO", f"upstream: {place}; overflow: cluster x is at its", [REFUSED]),
             ("UF,UH", f"upstream: {place}; no_healthy_upstream: none", [REFUSED]),
-            ("NC", "upstream: no_cluster: there is no cluster 'x'", []),
+            ("NC", "upstream: no_cluster: there is no cluster 'x'; there is: a, b", []),
+            ("UH", "upstream: no_healthy_upstream: a; overflow: b", []),
         ):
             self.assertFlags(wanted, ended(reason, *attempts))
 

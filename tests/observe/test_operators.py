@@ -306,7 +306,6 @@ class CertificateTests(OperatorCase):
                     "PEER_ISSUER",
                     "LOCAL_URI_SAN",
                     "LOCAL_DNS_SAN",
-                    "LOCAL_SUBJECT",
                     "TLS_VERSION",
                     "TLS_CIPHER",
                 )
@@ -321,7 +320,6 @@ class CertificateTests(OperatorCase):
                     "PEER_ISSUER": self.peers.issuer.rfc4514_string(),
                     "LOCAL_URI_SAN": "spiffe://td/ns/a/sa/us",
                     "LOCAL_DNS_SAN": "us.test",
-                    "LOCAL_SUBJECT": None,
                     "TLS_VERSION": "TLSv1.3",
                     "TLS_CIPHER": "TLS_AES_256_GCM_SHA384",
                 },
@@ -331,7 +329,8 @@ class CertificateTests(OperatorCase):
         """
         As Envoy writes them: lower case, whole bytes, without colons.
         """
-        self.keep(self.downstream, self.peers, None)
+        self.keep(self.downstream, self.peers, self.ours)
+        self.assertEqual(self.value("DOWNSTREAM_LOCAL_SUBJECT"), None)
         serial = self.value("DOWNSTREAM_PEER_SERIAL")
         self.assertEqual((int(serial, 16), len(serial) % 2), (self.peers.serial_number, 0))
         self.assertEqual(
@@ -350,6 +349,13 @@ class CertificateTests(OperatorCase):
             self.value("DOWNSTREAM_PEER_CERT_V_END", "%s"),
             str(int(end.astimezone(timezone.utc).timestamp())),
         )
+
+    def test_notOfUpstreams(self) -> None:
+        """
+        What Envoy has no operator for is refused as by Envoy.
+        """
+        for name in ("PEER_SERIAL", "PEER_FINGERPRINT_1", "PEER_FINGERPRINT_256", "LOCAL_SUBJECT"):
+            self.assertRaises(OperatorError, compileOperator, f"UPSTREAM_{name}", None, None)
 
     def test_none(self) -> None:
         for name in (

@@ -93,8 +93,9 @@ def responseFlags(connection: Connection) -> list[Flag]:
         if token == "reset":
             flags.append(REMOTE_RESET)
     elif who == "upstream":
-        # Every failure is named; the last one is why there was no other attempt.
-        flags.append(_NO_ATTEMPT.get(_token(what.rpartition("; ")[2]), RETRY_LIMIT))
+        # Every attempt's failure is named; last of all, why there was no other one.
+        last = token if not flags else _token(what.rpartition("; ")[2])
+        flags.append(_NO_ATTEMPT.get(last, RETRY_LIMIT))
     return flags
 
 

@@ -276,6 +276,10 @@ def _read(peer: Peer, which: str, reader: Callable[[x509.Certificate], Any]) -> 
         return None
 
 
+#: What Envoy says of downstreams only.
+_NOT_OF_UPSTREAMS = ("PEER_SERIAL", "PEER_FINGERPRINT_1", "PEER_FINGERPRINT_256", "LOCAL_SUBJECT")
+
+
 def _certificates(prefix: str, side: Callable[[Connection], Peer]) -> dict[str, _Command]:
     """
     All that is said of a side's certificates: the peer's and our own.
@@ -283,6 +287,8 @@ def _certificates(prefix: str, side: Callable[[Connection], Peer]) -> dict[str, 
     commands: dict[str, _Command] = {}
 
     def add(name: str, which: str, reader: Callable[[x509.Certificate], str]) -> None:
+        if prefix == "UPSTREAM" and name in _NOT_OF_UPSTREAMS:
+            return
         commands[f"{prefix}_{name}"] = _text(
             lambda connection: _read(side(connection), which, reader)
         )
@@ -611,6 +617,16 @@ def _hostOperator() -> Operator:
     return _operator(lambda record: name)
 
 
+_HEADERS = (
+    "REQ",
+    "RESP",
+    "TRAILER",
+    "REQUEST_HEADER",
+    "RESPONSE_HEADER",
+    "RESPONSE_TRAILER",
+)
+
+
 def _http() -> dict[str, _Command]:
     """
     What speaks of HTTP, or of what nobody measures for TCP, and what it says then.
@@ -623,12 +639,7 @@ def _http() -> dict[str, _Command]:
         for direction in ("RECEIVED", "SENT")
     ]
     return {
-        **dict.fromkeys(("REQ", "RESP", "TRAILER"), header),
-        **{
-            f"{kind}_{part}": header
-            for kind in ("REQUEST", "RESPONSE")
-            for part in ("HEADER", "TRAILER")
-        },
+        **dict.fromkeys(_HEADERS, header),
         **{
             name: _always(None)
             for name in (
