@@ -11,7 +11,14 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.config.plan import Plan
-from mxproxy.testing import Application, ApplicationFactory, MemoryReactor, Proxy, Sidecars
+from mxproxy.testing import (
+    Application,
+    ApplicationFactory,
+    MemoryReactor,
+    Proxy,
+    Sidecars,
+    findCycle,
+)
 from mxproxy.testing.sidecars import SERVER, dial, onePlan
 from mxproxy.wire.metadata import Node
 
@@ -97,12 +104,10 @@ def assertNoCycles(test: SynchronousTestCase, reactor: MemoryReactor, proxies: l
         left += [weakref.ref(c.downstream) for c in connections]
         left += [weakref.ref(c.upstream) for c in connections]
         del connections
-    from mxproxy.testing.contract import _cycle
-
     found = [reference() for reference in left]
     for thing in found:
         if thing is not None:
-            test.fail(f"a reference cycle keeps {thing!r}: {' → '.join(_cycle(thing))}")
+            test.fail(f"a reference cycle keeps {thing!r}: {' → '.join(findCycle(thing))}")
 
 
 class CollectorOff:

@@ -18,8 +18,11 @@ from __future__ import annotations
 
 from .application import Application, ApplicationFactory
 from .bench import Bench
-from .contract import ContractBroken, Conversation, checkFilter
-from .reactor import MemoryPort, MemoryReactor, Restless
+from .contract import checkFilter
+from .cycles import findCycle
+from .network import MemoryPort
+from .reactor import MemoryReactor, Restless
+from .run import ContractBroken, Conversation
 from .sidecars import Proxy, Sidecars
 from .sockets import MemorySocket, Pipe
 from .transcript import Symbols, Transcript, TranscriptDiffers
@@ -46,5 +49,6 @@ __all__ = [
     "TranscriptDiffers",
     "checkFilter",
     "connect",
+    "findCycle",
     "mustNotBeUsed",
 ]
