@@ -11,7 +11,11 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import fail
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mxproxy.config.plan import (
@@ -31,7 +35,7 @@ from mxproxy.config.plan import (
 )
 from mxproxy.connection import Peer
 from mxproxy.interfaces import IUpstream
-from mxproxy.testing import Application, MemoryReactor, MemoryTransport
+from mxproxy.testing import Application, ApplicationFactory, MemoryReactor, MemoryTransport
 from mxproxy.testing.sidecars import INBOUND, SERVER_NODE, Proxy, clientTLS, onePlan, serverTLS
 from mxproxy.upstream import attempt as attemptModule
 from mxproxy.upstream.proxyheader import proxyHeader
@@ -208,6 +212,67 @@ class AttemptsTests(ClusterTestCase):
         self.settle()
         self.finish(client)
 
+    def test_errors(self) -> None:
+        """
+        Whatever is wrong, it is said in a few words, of the upstream and of the connection.
+        """
+        for error, why in (
+            (ConnectError(OSError(113, "x")), "No route to host"),
+            (ConnectError(113), "No route to host"),
+            (ConnectError("a\n word"), "a word"),
+            (ConnectError(string="not\n there"), "not there"),
+            (ValueError("two\nlines"), "two lines"),
+            (ValueError(), "ValueError"),
+        ):
+            self.run_(*hostPlans(ONE))
+            self.cluster.hosts[0].place.endpoint = Failing(error)
+            reason = f"connect_failed: {why}"
+            self.assertEqual(self.refused(), f"upstream: {reason} (tcp:{ONE})")
+            self.assertEqual(self.proxy.connection.upstream.close_reason, reason)
+            self.finish()
+
+    def test_whoGoesDuringTLS(self) -> None:
+        """
+        What is open is dropped at once.
+        """
+        self.run_(*hostPlans(ONE), tls=clientTLS(), listen=[ONE])
+        client = self.dial()
+        (server,) = self.applications(ONE)
+        self.proxy.connection.downstream.transport.lose()
+        self.assertEqual(server.losses, ["lost"])
+        client.close()
+        self.settle()
+        self.finish(client)
+
+    def test_whom(self) -> None:
+        """
+        Whom it was tried to connect is known, although it is not connected; and what is
+        connected has no delay of its own.
+        """
+        self.run_(*hostPlans(ONE, TWO), attempts=1, listen=[ONE])
+        client = self.dial()
+        transport = self.proxy.connection.upstream.transport
+        self.assertEqual(transport.getTcpNoDelay(), 1)
+        self.refused()
+        self.assertEqual(self.proxy.connection.upstream.host, TWO)
+        self.finish(client)
+
+    def test_unix(self) -> None:
+        """
+        A host may be a socket of another kind.
+        """
+        self.run_(HostPlan("unix:/run/x"))
+        servers = ApplicationFactory()
+        self.reactor.listenUNIX("/run/x", servers)
+        client = self.dial()
+        self.assertEqual(len(servers.built), 1)
+        self.assertEqual(self.proxy.connection.upstream.host, "/run/x")
+        client.close()
+        self.settle()
+        servers.built[0].close()
+        self.settle()
+        self.finish(client)
+
     def test_chainThatRefuses(self) -> None:
         """
         A chain that takes no connection is a failure like any other.
@@ -224,8 +289,22 @@ class AttemptsTests(ClusterTestCase):
         client = self.dial()
         self.assertEqual(self.proxy.edges.told[-1], "connected")
         self.assertEqual(self.taken(), {ONE: 1, TWO: 1})
+        self.assertEqual(self.applications(ONE)[0].endings, 1)
         self.assertEqual(self.cluster.active, 1)
         self.finish(client)
+
+
+@implementer(IStreamClientEndpoint)
+class Failing:
+    """
+    Cannot connect.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def connect(self, protocolFactory: Any) -> Any:
+        return fail(self.error)
 
 
 class MaxConnectionsTests(ClusterTestCase):

@@ -176,7 +176,6 @@ class Attempt:
         if self._transport is not None:
             self._transport.abortConnection()
         else:
-            self._stopTimer()
             self._dialing.cancel()
 
 
@@ -192,7 +191,8 @@ def setNoDelay(transport: ITransport) -> None:
 def _brief(failure: Failure) -> str:
     """An error of connecting, in a few words."""
     error = failure.value
+    cause: object = error
     if isinstance(error, ConnectError) and error.osError is not None:
         number = getattr(error.osError, "errno", error.osError)
-        return os.strerror(number) if isinstance(number, int) else str(error.osError)
-    return " ".join(str(error).split()) or type(error).__name__
+        cause = os.strerror(number) if isinstance(number, int) else error.osError
+    return " ".join(str(cause).split()) or type(error).__name__
