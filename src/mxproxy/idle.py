@@ -76,5 +76,5 @@ class IdleWatch:
             self._timer = self._clock.callLater(self._timeout / LOOKS, self._look)
             return
         idle, self._idle = self._idle, None
-        if idle is not None:
-            idle()
+        assert idle is not None, "a watch that was stopped has no timer"
+        idle()
