@@ -13,12 +13,13 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 
 from .config.plan import FilterSpec, ListenerPlan
 from .connection import Connection
 from .filters.original_dst import OriginalDst
 from .interfaces import IChainContext, IConnectionObserver
-from .layers.base import connect
+from .layers.base import build, connect
 from .upstream import setNoDelay
 
 
@@ -37,6 +38,8 @@ class _Accept(Protocol):
     The bottom of a downstream chain, for one call: makes the Connection, and leaves.
     """
 
+    _refused: Connection
+
     def __init__(self, factory: ListenerFactory) -> None:
         self.factory: ListenerFactory = factory
 
@@ -48,10 +51,18 @@ class _Accept(Protocol):
             factory.context.listener, factory.context.clock.seconds, factory.observers
         )
         connection.opened(transport)
-        inner = factory.inner.buildProtocol(transport.getPeer())
-        assert inner is not None
+        inner = build(factory.inner, transport, connection.downstream)
+        if inner is None:
+            self._refused = connection
+            transport.loseConnection()
+            return
         transport.protocol = inner
         connect(inner, transport, connection.downstream)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """One that nobody took."""
+        assert reason is not None
+        self._refused.lost(self._refused.downstream, reason)
 
 
 class ListenerFactory(Factory):

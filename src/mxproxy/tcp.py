@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IPushProducer
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,6 +30,8 @@ from .idle import IdleWatch
 from .interfaces import IChainContext, IUpstream
 from .layers.base import loseWriteConnection
 from .terminal import Terminal
+
+log = Logger()
 
 
 @implementer(IPushProducer)
@@ -151,6 +154,15 @@ class DownstreamHalf(Half):
 
     def _connected(self, half: Half) -> None:
         self._connecting = None
+        try:
+            self._begin(half)
+        except Exception as error:  # noqa: BLE001 - both would wait for ever
+            log.failure("{connection!r} could not be joined", connection=self.connection)
+            self.connection.closing(f"proxy: error: {type(error).__name__}")
+            for side in (half, self):
+                side.transport.abortConnection()
+
+    def _begin(self, half: Half) -> None:
         factory = self.factory
         if factory.idleTimeout:
             self._watch = IdleWatch(

@@ -357,7 +357,8 @@ class AdoptTests(SynchronousTestCase):
                 adopt(LimitConnectionsByPeer(inner), context), context
             )
         )
-        self.assertRaises(TypeError, bench.connect)
+        bench.play("<< close\nclosed: error: TypeError")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_startAndStop(self) -> None:
         """

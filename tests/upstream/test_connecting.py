@@ -130,8 +130,7 @@ class PlainTests(ProxyTestCase):
         self.settle()
         self.assertEqual(
             self.told[-1],
-            "closed: upstream: refused: the upstream chain took no connection"
-            f" (tcp:127.0.0.1:{SERVER})",
+            f"closed: upstream: refused: AdoptFactory took no connection (tcp:127.0.0.1:{SERVER})",
         )
         self.assertQuiet(client)
 

@@ -64,6 +64,24 @@ def connect(protocol: Any, transport: Any, peer: Peer) -> None:
         transport.abortConnection()
 
 
+def build(factory: IProtocolFactory, transport: Any, peer: Peer) -> Any:
+    """
+    C{factory.buildProtocol(...)} for what is on the other end of C{transport}.
+
+    @return: C{None} if the factory declined, or raised: why is said, and the caller has to
+        close C{transport}.
+    """
+    try:
+        protocol = factory.buildProtocol(transport.getPeer())
+    except Exception as error:  # noqa: BLE001 - see connect
+        log.failure("{factory!r} could not build a protocol", factory=factory)
+        peer.closing(f"error: {type(error).__name__}")
+        return None
+    if protocol is None:
+        peer.closing(f"refused: {type(factory).__name__} took no connection")
+    return protocol
+
+
 def loseWriteConnection(transport: Any) -> None:
     """
     End the writing direction of C{transport}; where it has no halves, end both.
@@ -138,9 +156,9 @@ class Layer:
         @return: the protocol, or C{None} if its factory declined; the connection is then
             being closed.
         """
-        inner = self.factory.inner.buildProtocol(self.transport.getPeer())
+        inner = build(self.factory.inner, self.transport, self.peer)
         if inner is None:
-            self.fail(f"refused: {type(self.factory.inner).__name__} took no connection")
+            self.closeWithinBound()
         return inner
 
     def connectInner(self) -> None:
@@ -211,12 +229,18 @@ class Layer:
         """Both directions are gone."""
         if self._deadline is not None:
             self.stopTimer()
-        if self.protocol is None:
-            self.connection.lost(self.peer, reason)
-        else:
-            # The reference is given up so that no cycle outlives the connection.
-            protocol, self.protocol = self.protocol, None
-            protocol.connectionLost(reason)
+        # The reference is given up so that no cycle outlives the connection.
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            try:
+                protocol.connectionLost(reason)
+                return
+            except Exception:  # noqa: BLE001 - a connection ends, whatever a filter does wrong
+                log.failure("{protocol!r} has failed as it lost its connection", protocol=protocol)
+            if isinstance(protocol, Layer):
+                # Whatever is above it has not been told.
+                Layer.connectionLost(protocol, reason)
+        self.connection.lost(self.peer, reason)
 
     # -- ITransport: called by what is above
 
@@ -282,7 +306,8 @@ class Layer:
     def startTimer(self, seconds: float, call: Callable[[], object]) -> None:
         """
         Call C{call} later, unless L{stopTimer} comes first, or the layer leaves, or the
-        connection is lost.  A layer has one timer; starting it again replaces it.
+        connection is lost.  A layer has one timer; starting it again replaces it.  What
+        C{call} raises is logged and ends the connection.
         """
         self.stopTimer()
         self._deadline = self.context.clock.callLater(seconds, self._timerFired, call)
@@ -296,7 +321,12 @@ class Layer:
     def _timerFired(self, call: Callable[[], object]) -> None:
         # Given up first: a timer that has fired keeps what it called, and that keeps us.
         self._deadline = None
-        call()
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - nobody else would end the wait
+            log.failure("{layer!r}: its timer has failed", layer=self)
+            self.peer.closing(f"error: {type(error).__name__}")
+            self.transport.abortConnection()
 
     # -- pauses, counted
 

@@ -17,7 +17,7 @@ from ..connection import Peer
 from ..interfaces import IChainContext, IConnectionObserver
 from ..matching import IP, Candidate, Matcher
 from ..tls.explain import quote
-from .base import Layer, LayerFactory, connect
+from .base import Layer, LayerFactory, build, connect
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ class SwitchLayer(Layer):
             self.connection.observe(observer)
         if chain.exchanges_metadata:
             peer.expectMetadata()
-        return chain.factory.buildProtocol(self.transport.getPeer())
+        inner = build(chain.factory, self.transport, peer)
+        if inner is None:
+            self.closeWithinBound()
+        return inner
 
 
 class SwitchFactory(LayerFactory):

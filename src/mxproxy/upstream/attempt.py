@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from ..connection import Connection, Peer
-from ..layers.base import connect
+from ..layers.base import build, connect
 from ..tcp import AWAITED
 from .hosts import Host
 from .proxyheader import proxyHeader
@@ -122,9 +122,8 @@ class Attempt:
         connection = self._connection
         assert connection is not None
         connection.attach(self._peer, transport)
-        inner = self._chain.factory.buildProtocol(transport.getPeer())
+        inner = build(self._chain.factory, transport, self._peer)
         if inner is None:
-            self._peer.closing("refused: the upstream chain took no connection")
             transport.loseConnection()
             connection.lost(self._peer, Failure(ConnectionDone()))
             return
