@@ -551,6 +551,20 @@ class RuleTests(SynchronousTestCase):
 
 
 class FaultsTests(SynchronousTestCase):
+    def test_spelling(self) -> None:
+        """
+        What is spelt otherwise is so in all that is in it, and nowhere else.
+        """
+        faults = Faults()
+        faults.spelt("a_b", "aB")
+        faults.spelt("a_b.c_d", "a_b.cD")
+        faults.spelt("x", "x")
+        for path in ("a_b", "a_b[0].c_d", "a_b.c_d[1].e", "a_bc", "c_d", ""):
+            faults.add(path, "-")
+        self.assertEqual(
+            [fault.path for fault in faults], ["aB", "aB[0].c_d", "aB.cD[1].e", "a_bc", "c_d", ""]
+        )
+
     def test_path(self) -> None:
         path = (Path() / "a/b").item(2) / "c"
         self.assertEqual(path, "a.b[2].c")

@@ -463,6 +463,19 @@ FAULTS: list[tuple[str, object, str]] = [
             "v3.DownstreamTlsContext is not for a cluster"
         ),
     ),
+    (
+        f"{C}.transport_socket",
+        upstreamTLS(tls_certificates=pair("none", "db.key")),
+        (
+            f"{UP}.common_tls_context.tls_certificates[0].certificate_chain.filename: cannot read "
+            "'none': No such file or directory"
+        ),
+    ),
+    (
+        F,
+        typed(STRUCT, "envoy.filters.network.echo", value={"a": True, "b": [False, 1]}),
+        f"{F}.typed_config: unknown option a, b; there is: none",
+    ),
     # secrets
     (
         f"{CHAIN}.transport_socket",

@@ -6,6 +6,7 @@ What they do when they run is compared there; here is that none of them ends in 
 
 from __future__ import annotations
 
+import re
 import string
 import tempfile
 from pathlib import Path
@@ -23,11 +24,11 @@ def render(source: Path, directory: Path, certificates: dict[str, str]) -> None:
     """
     Write a template's file, with a port for each name that it does not know.
     """
-    template = string.Template(source.read_text())
+    text = source.read_text()
     values = {"dir": str(directory), **certificates}
-    for number, name in enumerate(template.get_identifiers()):
+    for number, name in enumerate(re.findall(r"\$\{(\w+)\}", text)):
         values.setdefault(name, str(20000 + number))
-    (directory / source.name).write_text(template.substitute(values))
+    (directory / source.name).write_text(string.Template(text).substitute(values))
 
 
 class ScenarioTests(SynchronousTestCase):
