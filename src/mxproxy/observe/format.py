@@ -48,6 +48,9 @@ _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::(\d+))?%")
 #: Whole numbers that JSON's readers, and protobuf's, know exactly.
 _EXACT = 2**53
 
+#: Whom constants are asked of.
+_NOBODY: Any = None
+
 Render = Callable[[Record], bytes]
 
 
@@ -162,7 +165,19 @@ def _join(parts: list[str | Operator], omitEmpty: bool) -> Callable[[Record], st
 
         return fill
 
-    pieces = [part if isinstance(part, str) else filled(part) for part in parts]
+    # Half of a usual format speaks of HTTP, and need not be asked again for each line.
+    pieces: list[str | Callable[[Record], str]] = []
+    for part in parts:
+        if not isinstance(part, str):
+            if not part.constant:
+                pieces.append(filled(part))
+                continue
+            part = filled(part)(_NOBODY)
+        last = pieces[-1] if pieces else None
+        if isinstance(last, str):
+            pieces[-1] = last + part
+        else:
+            pieces.append(part)
     return lambda record: "".join(
         [piece if isinstance(piece, str) else piece(record) for piece in pieces]
     )

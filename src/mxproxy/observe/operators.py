@@ -63,10 +63,12 @@ class Operator(NamedTuple):
 
     @ivar value: what it says, as JSON.
     @ivar text: the same as text.
+    @ivar constant: whether that is the same of every connection.
     """
 
     value: Callable[[Record], Any]
     text: Callable[[Record], str | None]
+    constant: bool = False
 
 
 class OperatorError(ValueError):
@@ -114,9 +116,9 @@ def printable(text: str) -> str:
     """
     The text, bounded; escaped, if there is anything in it but printable ASCII.
     """
-    text = bounded(text)
-    if text.isascii() and text.isprintable():
+    if len(text) <= LIMIT and text.isascii() and text.isprintable():
         return text
+    text = bounded(text)
     return text.encode("unicode_escape").decode("ascii")
 
 
@@ -173,8 +175,12 @@ def _text(value: Callable[[Connection], str | None]) -> _Command:
 
 
 def _always(value: object, parameters: str | None = None, length: bool = False) -> _Command:
-    operator = _operator(lambda record: value)
-    return _Command(lambda given, cut: operator, parameters, length)
+    return _Command(lambda given, cut: _constant(value), parameters, length)
+
+
+def _constant(value: object) -> Operator:
+    text = asText(value)
+    return Operator(lambda record: value, lambda record: text, constant=True)
 
 
 # -- addresses
@@ -477,7 +483,7 @@ def _anyMetadata(parameters: str, length: int | None) -> Operator:
     if kind == "DYNAMIC":
         return _dynamicMetadata(rest, length)
     if kind in ("ROUTE", "VIRTUAL_HOST"):
-        return _operator(lambda record: None)  # HTTP's.
+        return _constant(None)  # HTTP's.
     raise ValueError(f"{kind!r} is not known; DYNAMIC is, and of no use ROUTE and VIRTUAL_HOST")
 
 
@@ -486,8 +492,7 @@ def _anyMetadata(parameters: str, length: int | None) -> Operator:
 
 def _environment(name: str, length: int | None) -> Operator:
     # Read now, as Envoy does; and what is not set is a dash, in JSON too.
-    text = os.environ.get(name, ABSENT)[:length]
-    return _operator(lambda record: text)
+    return _constant(os.environ.get(name, ABSENT)[:length])
 
 
 def _moment(read: Callable[[Record], float], local: bool) -> _Command:
@@ -553,7 +558,7 @@ def _commands() -> dict[str, _Command]:
         "CONNECTION_ID": _of(lambda one: one.id),
         "STREAM_ID": _of(lambda one: one.id),
         "UNIQUE_ID": _of(lambda one: str(uuid.uuid4())),
-        "HOSTNAME": _Command(lambda given, cut: _hostOperator()),
+        "HOSTNAME": _Command(lambda given, cut: _constant(socket.gethostname())),
         "ENVIRONMENT": _Command(_environment, "NAME", length=True),
         # -- when
         "START_TIME": _moment(lambda record: record.connection.started, local=False),
@@ -610,11 +615,6 @@ def _commands() -> dict[str, _Command]:
     commands |= _certificates("UPSTREAM", lambda one: one.upstream)
     commands |= _http()
     return commands
-
-
-def _hostOperator() -> Operator:
-    name = socket.gethostname()
-    return _operator(lambda record: name)
 
 
 _HEADERS = (
