@@ -190,6 +190,31 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.lost(peer, DONE)
         self.assertEqual(told, [("closed: downstream: closed", 3)])
 
+    def test_observersThatRaise(self) -> None:
+        """
+        Everybody else is told, and the connection ends.
+        """
+        told: list[str] = []
+        peer = self.open()
+        for edge in ("opened", "identified", "connected", "closed"):
+            faulty = Edges()
+            setattr(faulty, edge, lambda *edge: 1 // 0)
+            self.connection.observe(faulty)
+        self.connection.whenClosed(lambda: told.append(str(1 // 0)))
+        self.connection.whenClosed(lambda: told.append("second"))
+        peer.expectMetadata()
+        self.connection.identify(peer, Metadata())
+        upstream = self.upstream()
+        self.connection.joined()
+        self.connection.lost(upstream, DONE)
+        self.connection.lost(peer, DONE)
+        self.assertEqual(
+            self.edges.told,
+            ["opened", "identified downstream: found", "connected", "closed: upstream: closed"],
+        )
+        self.assertEqual(told, ["second"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
     def test_repr(self) -> None:
         peer = self.open()
         self.assertIn("192.0.2.1", repr(peer))

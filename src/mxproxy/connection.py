@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from OpenSSL import crypto
 
 T = TypeVar("T")
+
+log = Logger()
 
 
 class Key(Generic[T]):
@@ -157,6 +160,16 @@ def _plain(address: IAddress) -> IAddress:
     return address
 
 
+def _tell(call: Callable[..., None], *arguments: object) -> None:
+    """
+    Nobody's error keeps the others from being told, or a connection from its end.
+    """
+    try:
+        call(*arguments)
+    except Exception:  # noqa: BLE001 - third parties' code
+        log.failure("{call!r} has failed", call=call)
+
+
 @implementer(IConnection)
 class Connection:
     """
@@ -241,7 +254,7 @@ class Connection:
         """The downstream was accepted on C{transport}."""
         self.attach(self.downstream, transport)
         for observer in self._observers:
-            observer.opened(self)
+            _tell(observer.opened, self)
 
     def observe(self, observer: IConnectionObserver) -> None:
         """
@@ -250,7 +263,7 @@ class Connection:
         # First: whoever counts open connections believes, when there is none any more, that
         # everybody has been told.
         self._observers = (observer, *self._observers)
-        observer.opened(self)
+        _tell(observer.opened, self)
 
     def newUpstream(self, whenLost: Callable[[Peer], None]) -> Peer:
         """
@@ -287,7 +300,7 @@ class Connection:
             raise RuntimeError(f"{peer!r} is already known; not {metadata!r}")
         peer.metadata = metadata
         for observer in self._observers:
-            observer.identified(self, peer)
+            _tell(observer.identified, self, peer)
         self._announce()
 
     def joined(self) -> None:
@@ -329,10 +342,10 @@ class Connection:
             # It was never connected; nobody will say more of it.
             self.upstream.metadata = Absence(PeerState.CLOSED)
         for observer in self._observers:
-            observer.closed(self)
+            _tell(observer.closed, self)
         whenClosed, self._whenClosed = self._whenClosed, []
         for call in whenClosed:
-            call()
+            _tell(call)
         # Facts are third parties' objects; with them gone no cycle outlives the connection.
         self._facts.clear()
 
@@ -344,7 +357,7 @@ class Connection:
         ):
             self._announced = True
             for observer in self._observers:
-                observer.connected(self)
+                _tell(observer.connected, self)
 
     def __repr__(self) -> str:
         return (
