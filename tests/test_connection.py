@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -59,6 +60,19 @@ class ConnectionTests(SynchronousTestCase):
         peer = self.open()
         self.assertEqual(str(peer.address.host), "192.0.2.1")  # type: ignore[union-attr]
         self.assertEqual(str(peer.local_address.host), "127.0.0.1")  # type: ignore[union-attr]
+
+    def test_mappedAddresses(self) -> None:
+        """
+        A v4 client of a v6 socket is a v4 client; any other v6 address stays as it is.
+        """
+        for host, expected in (
+            ("::ffff:192.0.2.1", IPv4Address("TCP", "192.0.2.1", 7)),
+            ("2001:db8::1", IPv6Address("TCP", "2001:db8::1", 7)),
+        ):
+            address = IPv6Address("TCP", host, 7)
+            peer = self.connection.newUpstream(lambda peer: None)
+            self.connection.attach(peer, MemoryTransport(self.reactor, host=address, peer=address))
+            self.assertEqual((peer.address, peer.local_address), (expected, expected))
 
     def test_edges(self) -> None:
         """
