@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# What is tested: one module, class or method, as in T=tests.wire.test_exchange; all but tests/e2e without.
+# What is tested: one module, class or method, as in T=tests.wire.test_exchange; all but tests/e2e and tests/sidebyside without.
 T ?=
 # What make fuzz does, and for how many seconds each.
 TARGETS ?= clienthello exchange http metadata proxyprotocol
@@ -17,10 +17,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
 
 # By file, so that a test module is never left out for want of an __init__.py.
-SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' | sort))))
+SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo e2e fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -58,6 +58,9 @@ protobuf: $(VENV)/.python  ## make src/**/*_pb2.py of proto/
 
 demo: $(VENV)/.test  ## two sidecars, an application between them, and what they learn of each other
 	$(BIN)/mxproxy demo
+
+sidebyside: $(VENV)/.test  ## the same configuration files run by the real Envoy and by mxproxy, compared
+	$(BIN)/python -m twisted.trial --jobs=2 tests.sidebyside
 
 e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as Debian packages
 	scripts/install-e2e-packages
