@@ -24,7 +24,7 @@ SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! 
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
-	@sed -n 's/^\([a-z0-9]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z0-9]*\):.*##  *\(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 venv: $(VENV)/.test  ## the virtual environment, with mxproxy installed in editable form
 
