@@ -309,9 +309,15 @@ class BothVersions(TLSTestCase):
         pair = self.pair()
         server = pair.server.application
 
+        depth, deepest = 0, 0
+
         def both(data: bytes) -> None:
+            nonlocal depth, deepest
+            depth += 1
+            deepest = max(depth, deepest)
             server.pause()
             server.resume()
+            depth -= 1
 
         server.onData = both
         for letter in b"abcd":
@@ -319,6 +325,7 @@ class BothVersions(TLSTestCase):
         pair.client.application.end()
         pair.settle()
         self.assertEqual((server.received, server.endings), (b"abcd", 1))
+        self.assertEqual(deepest, 1, "delivered from within a resume")
         self.assertEqual(server.unexpected, [])
 
     def test_endWhilePaused(self) -> None:
@@ -618,6 +625,19 @@ class ServerAlone(TLSTestCase):
         self.transport.feed(b"GET / HTTP/1.0\r\n\r\n")
         self.reactor.advance(LINGER)
         self.assertOver("not_tls: the first byte is 0x47, no TLS handshake")
+
+    def test_refusedAndTalking(self) -> None:
+        """
+        Once refused, what it goes on to say is not looked at, and buys it no time.
+        """
+        self.transport.feed(b"\x16\x03\x01\x00\x05hello")
+        for _ in range(4):
+            self.reactor.advance(LINGER / 5)
+            self.transport.feed(b"\x16\x03\x01\x00\x05hello")
+        self.assertFalse(self.transport.closed)
+        self.reactor.advance(LINGER / 5)
+        self.assertTrue(self.transport.closed)
+        self.assertEqual(self.server.reason.partition(":")[0], "protocol_error")
 
     def test_alertFirst(self) -> None:
         """
