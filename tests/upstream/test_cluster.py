@@ -220,7 +220,10 @@ class AttemptsTests(ClusterTestCase):
             (ConnectError(OSError(113, "x")), "No route to host"),
             (ConnectError(113), "No route to host"),
             (ConnectError("a\n word"), "a word"),
-            (ConnectError(string="not\n there"), "not there"),
+            (
+                ConnectError(string="not\n there"),
+                "An error occurred while connecting: not there.",
+            ),
             (ValueError("two\nlines"), "two lines"),
             (ValueError(), "ValueError"),
         ):
