@@ -587,6 +587,17 @@ class DNSTests(CheckTestCase):
         self.assertFalse(second.unlisted)
         self.finish()
 
+    def test_goneAndAnother(self) -> None:
+        """
+        Who comes while somebody is gone is not taken for him.
+        """
+        self.begin()
+        self.resolve("10.0.0.1")
+        self.resolve("10.0.0.1", "10.0.0.3")
+        self.assertEqual([host.key for host in self.cluster.hosts], [ONE, THREE, TWO])
+        self.assertEqual([host.unlisted for host in self.cluster.hosts], [False, False, True])
+        self.finish()
+
     def test_goneAndUnhealthy(self) -> None:
         """
         Who fails is gone at once.
