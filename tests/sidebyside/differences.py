@@ -136,8 +136,28 @@ MISSING = Reason(
     (STARTS,),
 )
 
+STRICTER = Reason(
+    "What only Envoy takes",
+    "Envoy starts with a file that cannot do what it says; mxproxy refuses it.",
+    (STARTS,),
+)
+
+LATER = Reason(
+    "What only mxproxy takes, for now",
+    "mxproxy finds what is wrong only when it listens.",
+    (STARTS,),
+)
+
 DIFFERENCES: dict[str, tuple[Reason, ...]] = {
     "application_protocols_absent: ALPN": (INSPECTED,),
+    "broken/cluster_unknown": (STRICTER,),
+    "broken/duplicate_listener": (STRICTER,),
+    "broken/filters_empty": (STRICTER,),
+    "broken/pipe_too_long": (LATER,),
+    "broken/require_without_ca": (STRICTER,),
+    "broken/tokens_zero": (STRICTER,),
+    "broken/versions_crossed": (STRICTER,),
+    "broken/yaml_twice": (STRICTER,),
     "continue_on_timeout: one byte": (FIRST_BYTE,),
     "downstream_mtls: expired": (EARLY,),
     "downstream_mtls: none": (EARLY,),
