@@ -314,6 +314,14 @@ class OptionTests(SynchronousTestCase):
     def refused(self, read: Any) -> str:
         return str(self.assertRaises(OptionError, read))
 
+    def test_least(self) -> None:
+        """
+        A bound that may be met, as for a delay of no time at all.
+        """
+        self.assertEqual(Options({"n": "0"}).number("n", least=0), 0.0)
+        error = self.assertRaises(OptionError, Options({"n": "-0.5"}).number, "n", least=0)
+        self.assertEqual(str(error), "n='-0.5' has to be a number of at least 0")
+
     def test_integer(self) -> None:
         self.assertEqual(Options({"n": "7"}).integer("n", above=0), 7)
         self.assertEqual(Options({}).integer("n", 5), 5)

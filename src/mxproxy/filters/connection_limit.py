@@ -96,7 +96,7 @@ def configure(options: Mapping[str, str]) -> ConnectionLimit:
     """
     read = Options(options)
     settings = ConnectionLimit(
-        read.integer("max_connections", above=0), read.number("delay", 0.0, above=-1)
+        read.integer("max_connections", above=0), read.number("delay", 0.0, least=0)
     )
     read.finish()
     return settings

@@ -42,18 +42,24 @@ class Options:
         return value
 
     def number(
-        self, name: str, default: float | None = None, above: float = -math.inf
+        self,
+        name: str,
+        default: float | None = None,
+        above: float = -math.inf,
+        least: float = -math.inf,
     ) -> builtins.float:
         """
         @param above: the value has to be greater than this.
+        @param least: it has to be this or more.
         """
         text = self.text(name, None if default is None else str(default))
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (above < value < math.inf):
+        if not (above < value < math.inf and value >= least):
             bound = "" if above == -math.inf else f" above {above:g}"
+            bound += "" if least == -math.inf else f" of at least {least:g}"
             raise OptionError(f"{name}={text!r} has to be a number{bound}")
         return value
 

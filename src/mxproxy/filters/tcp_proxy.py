@@ -66,6 +66,8 @@ def configure(options: Mapping[str, str]) -> TCPProxy:
     @raise mxproxy.filters.options.OptionError: one of them is unknown, missing or wrong.
     """
     read = Options(options)
-    settings = TCPProxy(read.text("cluster"), idle_timeout=read.number("idle_timeout", 0, above=-1))
+    settings = TCPProxy(
+        read.text("cluster"), idle_timeout=read.number("idle_timeout", 0.0, least=0)
+    )
     read.finish()
     return settings
