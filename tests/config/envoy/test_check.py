@@ -361,6 +361,16 @@ class FaultTests(FileCase):
         for text, what in (("", "nothing"), ("[]", "a list"), ("x", "the text 'x'")):
             self.assertEqual(self.faults(text), [f"{what} where a mapping is needed"])
 
+    def test_otherFile(self) -> None:
+        """
+        A file that is something else is not told in full: it may be a private key.
+        """
+        (fault,) = self.faults("-----BEGIN PRIVATE KEY-----\n" + "x" * 99)
+        self.assertEqual(
+            fault,
+            "the text '-----BEGIN PRIVATE KEY----- " + "x" * 12 + "'... where a mapping is needed",
+        )
+
     def test_spelling(self) -> None:
         """
         A place is told as the file spells it, whichever part of the way is spelt otherwise.

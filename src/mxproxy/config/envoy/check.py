@@ -75,6 +75,10 @@ def checkDocument(document: object, name: str, faults: Faults) -> Message | None
     return message
 
 
+#: How much of a text is quoted in a fault, in characters.
+QUOTED = 40
+
+
 def describe(value: object) -> str:
     """
     What a person would call a value.
@@ -86,7 +90,8 @@ def describe(value: object) -> str:
     if isinstance(value, (int, float)):
         return f"the number {value}"
     if isinstance(value, str):
-        return f"the text {value!r}"
+        # It may be a whole file that is none of ours, a private key among them.
+        return f"the text {value[:QUOTED]!r}{'...' if len(value) > QUOTED else ''}"
     return "a list" if isinstance(value, list) else "a mapping"
 
 

@@ -16,6 +16,9 @@ from ..faults import Faults, Path
 #: less takes less.
 BACKLOG = 4096
 
+#: Of Linux's C{sun_path}, 108 bytes with the zero at its end (unix(7)).
+LONGEST_PIPE = 107
+
 
 def serverEndpoint(address: Any, path: Path, faults: Faults, backlog: int = BACKLOG) -> str:
     """
@@ -23,7 +26,7 @@ def serverEndpoint(address: Any, path: Path, faults: Faults, backlog: int = BACK
     """
     if address.WhichOneof("address") == "pipe":
         mode = f":mode={address.pipe.mode:03o}" if address.pipe.mode else ""
-        return f"unix:{_pipe(address.pipe)}{mode}:backlog={backlog}"
+        return f"unix:{_pipe(address.pipe, path, faults)}{mode}:backlog={backlog}"
     socket, path = address.socket_address, path / "socket_address"
     if not _isAddress(socket.address):
         faults.add(path / "address", f"{socket.address!r} is no IP address")
@@ -51,7 +54,7 @@ def clientEndpoint(address: Any, path: Path, faults: Faults, names: bool) -> str
     if address.WhichOneof("address") == "pipe":
         if names:
             faults.add(path / "pipe", "a unix socket in a cluster of the type that asks DNS")
-        return f"unix:{_pipe(address.pipe)}"
+        return f"unix:{_pipe(address.pipe, path, faults)}"
     socket, path = address.socket_address, path / "socket_address"
     if not names and not _isAddress(socket.address):
         faults.add(
@@ -72,11 +75,17 @@ def _isAddress(text: str) -> bool:
     return True
 
 
-def _pipe(pipe: Any) -> str:
+def _pipe(pipe: Any, path: Path, faults: Faults) -> str:
+    if len(pipe.path.encode()) > LONGEST_PIPE:
+        faults.add(
+            path / "pipe" / "path",
+            f"a unix socket's path has at most {LONGEST_PIPE} bytes, this one"
+            f" {len(pipe.path.encode())}",
+        )
     # Envoy's @ is the NUL byte that an abstract name begins with.  A path is made absolute:
     # twistd changes the directory (--rundir) before anything is opened.
     if pipe.path.startswith("@"):
-        path = "\0" + pipe.path[1:]
+        name = "\0" + pipe.path[1:]
     else:
-        path = str(File(pipe.path).absolute())
-    return str(quoteStringArgument(path))
+        name = str(File(pipe.path).absolute())
+    return str(quoteStringArgument(name))
