@@ -132,7 +132,7 @@ class TLSLayer(Layer):
 
     def dataReceived(self, data: bytes) -> None:
         """Ciphertext from below."""
-        if self._refused or self._readDone:
+        if self._refused or self._readDone or not data:
             return
         if self._handshaking:
             # OpenSSL waits for a whole record header before it judges; a plaintext message
