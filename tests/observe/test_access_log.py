@@ -42,6 +42,8 @@ NOBODY = {
     "peer": None,
     "bytes_received": 0,
     "bytes_sent": 0,
+    "transport_protocol": None,
+    "alpn_offered": [],
 }
 
 WEB = Metadata(
@@ -108,6 +110,8 @@ class EventTests(LineCase):
         peer.tls_version = "TLSv1.3"
         peer.server_name = "db.example"
         peer.alpn = "istio-peer-exchange"
+        peer.transport_protocol = "tls"
+        peer.alpn_offered = ("istio-peer-exchange", "x" * 600, *["h2"] * 20)
         peer.principals = ("spiffe://cluster.local/ns/shop/sa/web", "web.example")
         peer.metadata = WEB
         peer.bytes_received, peer.bytes_sent = 3, 4
@@ -131,6 +135,8 @@ class EventTests(LineCase):
                 "peer": WEB_PEER,
                 "bytes_received": 3,
                 "bytes_sent": 4,
+                "transport_protocol": "tls",
+                "alpn_offered": ["istio-peer-exchange", "x" * 511 + "…"] + ["h2"] * 14,
             },
             "upstream": NOBODY,
             "duration_ms": 13,

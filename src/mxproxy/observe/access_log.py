@@ -35,6 +35,9 @@ TEXT_LIMIT = 512
 #: The same for a principal: a SPIFFE ID has at most 2048 bytes (SPIFFE-ID, section 2.3).
 PRINCIPAL_LIMIT = 2048
 
+#: How many offered protocols are written; browsers offer three, sidecars two.
+OFFERED_LIMIT = 16
+
 _ELLIPSIS = "…"
 
 
@@ -111,6 +114,9 @@ def _describePeer(peer: Peer) -> dict[str, object]:
         "peer": _describeMetadata(peer.metadata) if isinstance(peer.metadata, Metadata) else None,
         "bytes_received": peer.bytes_received,
         "bytes_sent": peer.bytes_sent,
+        # What a filter chain is picked by, known of TLS that is passed through, too.
+        "transport_protocol": peer.transport_protocol,
+        "alpn_offered": [_text(name) for name in peer.alpn_offered[:OFFERED_LIMIT]],
     }
 
 
