@@ -203,8 +203,16 @@ class ServerNameTests(SynchronousTestCase):
             (".", "any"),
             ("a..com", "wide"),
             ("a.com.", "any"),
+            (".a.example.com", "narrow"),
         ):
             self.assertEqual(self.named(name, **chains), expected, name)
+
+    def test_dotBehind(self) -> None:
+        """
+        A dot at the end is no suffix.
+        """
+        self.assertIsNone(self.named("a.", it=["*."]))
+        self.assertEqual(self.named("a.com.", it=["*.com."], other=["*."]), "it")
 
     def test_case(self) -> None:
         """
