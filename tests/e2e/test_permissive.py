@@ -118,6 +118,7 @@ class PermissiveTests(EndToEnd):
         """
         peer = line["downstream"]
         self.assertEqual(line["filter_chain"], "raw_buffer")
+        self.assertEqual(peer["transport_protocol"], "raw_buffer")
         self.assertEqual(peer["peer_state"], "alpn_mismatch")
         self.assertIsNone(peer["principal"])
         self.assertIsNone(peer["tls_version"])

@@ -55,6 +55,9 @@ class SwitchLayer(Layer):
     def buildInner(self) -> Any:
         """The protocol of the chain that takes the connection."""
         peer = self.peer
+        if peer.transport_protocol is None:
+            # Nobody has looked, or has found anything; a TLS layer above may know better.
+            peer.transport_protocol = RAW_BUFFER
         chain = self.factory.find(peer)
         if chain is None:
             self.fail(f"no_filter_chain: none takes {_describe(peer)}")
@@ -117,7 +120,7 @@ def _candidate(peer: Peer) -> Candidate:
         destination=destination,
         destination_port=port,
         server_name=peer.server_name or "",
-        transport_protocol=peer.transport_protocol or RAW_BUFFER,
+        transport_protocol=peer.transport_protocol or "",
         application_protocols=peer.application_protocols,
         direct_source=direct,
         source=source,
@@ -134,7 +137,7 @@ def _split(address: Any) -> tuple[IP | None, int | None]:
 
 
 def _describe(peer: Peer) -> str:
-    parts = [peer.transport_protocol or RAW_BUFFER]
+    parts = [peer.transport_protocol or ""]
     if peer.server_name:
         parts.append(f"server name {quote(peer.server_name)}")
     if peer.application_protocols:
