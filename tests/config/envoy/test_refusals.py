@@ -476,6 +476,14 @@ FAULTS: list[tuple[str, object, str]] = [
         typed(STRUCT, "envoy.filters.network.echo", value={"a": True, "b": [False, 1]}),
         f"{F}.typed_config: unknown option a, b; there is: none",
     ),
+    (
+        # One fault, of which nothing else is said to follow.
+        f"{CHAIN}.transport_socket",
+        downstreamTLS(
+            True, validation_context=matcher(exact="x") | {"trusted_ca": {"filename": "none"}}
+        ),
+        f"{CONTEXT}.trusted_ca.filename: cannot read 'none': No such file or directory",
+    ),
     # secrets
     (
         f"{CHAIN}.transport_socket",

@@ -49,7 +49,7 @@ def serverTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
     require = wrapped(message, "require_client_certificate", False)
     if not (common.tls_certificates or common.tls_certificate_sds_secret_configs):
         scope.faults.add(place / "tls_certificates", "is required: a TLS server has a certificate")
-    if require and settings.authorities is None:
+    if require and settings.authorities is None and len(scope.faults) == before:
         scope.faults.add(
             path / "require_client_certificate",
             "without a trusted_ca to verify it with, a client's certificate proves nothing: not "
@@ -177,6 +177,7 @@ def _validation(
     kind = message.WhichOneof("validation_context_type")
     if kind is None:
         return None, ()
+    before = len(scope.faults)
     place = path / kind
     parts: list[tuple[Any, Path, Scope]] = []
     if kind == "validation_context":
@@ -201,7 +202,7 @@ def _validation(
         accepted += _matchers(
             part.match_typed_subject_alt_names, where / "match_typed_subject_alt_names", within
         )
-    if accepted and authorities is None:
+    if accepted and authorities is None and len(scope.faults) == before:
         scope.faults.add(
             path / kind,
             "match_typed_subject_alt_names without a trusted_ca: whoever wants a name has it",
