@@ -6,12 +6,13 @@ fails its test until it is taken off.  A key is C{SCENARIO: CLIENT}, or
 C{SCENARIO, VARIANT: CLIENT} where several tests have one file; a scenario alone, with which
 mxproxy does not start; or C{broken/FILE}.
 
-C{python -m tests.sidebyside.differences} prints the list for the documentation; C{--check FILE}
-tells whether a file is what it prints.
+C{python -m tests.sidebyside.differences} prints the list for the documentation; C{--write FILE}
+writes it, C{--check FILE} tells whether a file is what it prints.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -270,19 +271,27 @@ def document(differences: Mapping[str, tuple[Reason, ...]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Print the list, or with C{--check FILE} say whether that is it.
+    Print the list, write it to a file, or say whether a file is current.
+
+    @return: the exit status.
     """
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", type=Path, metavar="FILE", help="compare, change nothing")
+    what.add_argument("--write", type=Path, metavar="FILE", help="write the file")
+    options = parser.parse_args(arguments)
     text = document(DIFFERENCES)
-    if arguments[:1] == ["--check"]:
-        if Path(arguments[1]).read_text() == text:
-            return 0
-        print(f"{arguments[1]} is not current: write it by python -m {MODULE} > {arguments[1]}")
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+    elif not options.check:
+        print(text, end="")
+    elif options.check.read_text(encoding="utf-8") != text:
+        print(f"{options.check}: not the differences as they are; run --write", file=sys.stderr)
         return 1
-    print(text, end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
