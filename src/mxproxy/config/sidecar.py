@@ -55,7 +55,7 @@ UPSTREAM = "upstream"
 # Istio's older files call it by the second.
 _EXCHANGE_NAMES = (METADATA_EXCHANGE, "istio.metadata_exchange")
 
-#: What follows the exchange's own protocol in the ALPN of a sidecar (WIRE.md, section 1).
+#: What follows the exchange's own protocol in the ALPN of a sidecar (docs/wire.md).
 #: The chain's filters put theirs in front.
 SIDECAR_ALPN = ("istio",)
 
