@@ -315,7 +315,8 @@ def _alpnSelector(preferred: tuple[str, ...]) -> Callable[[SSL.Connection, list[
     """
     Select by the server's preference, and note what was offered.
 
-    Without overlap the handshake goes on without ALPN and without an alert (docs/wire.md): a client that offers something else is served, it just gets no exchange.
+    Without overlap the handshake goes on without ALPN and without an alert (docs/wire.md):
+    a client that offers something else is served, it just gets no exchange.
 
     @return: the callback.  It answers bytes, or pyOpenSSL's sentinel, whose type is private.
     """
