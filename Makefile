@@ -51,6 +51,7 @@ docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and
 	$(BIN)/python -m mxproxy.wire.diagram --check docs/wire.md
 	$(BIN)/python -m mxproxy.config.envoy.docs --check docs/configuration.md
 	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf --check
+	$(BIN)/python -m tests.sidebyside.differences --check docs/envoy-differences.md
 	$(BIN)/towncrier build --draft --version 0
 
 protobuf: $(VENV)/.python  ## make src/**/*_pb2.py of proto/
