@@ -5,9 +5,11 @@ A plan, run and stopped.
 from __future__ import annotations
 
 from twisted.internet.endpoints import clientFromString
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.service import CannotStart, ProxyService
+from mxproxy.connection import Connection
+from mxproxy.service import STOP_TIMEOUT, CannotStart, ProxyService
 from mxproxy.testing import ApplicationFactory, MemoryReactor, Sidecars
 from mxproxy.testing.sidecars import OUTBOUND, SERVER, onePlan
 from mxproxy.wire.metadata import Node
@@ -52,6 +54,24 @@ class StopTests(ProxyTestCase):
         self.assertEqual(self.told[-2:], ["closed: proxy: shutdown"] * 2)
         self.assertEqual([client.losses for client in clients], [["lost"]] * 2)
         self.assertQuiet(*clients)
+
+    def test_stoppedAllTheSame(self) -> None:
+        """
+        A connection of which nobody says that it is gone is not waited for, for ever.
+        """
+        self.start()
+        connections = self.proxy.service.connections
+        stuck = Connection("listener", self.reactor.seconds)
+        connections.opened(stuck)
+        stopping = self.proxy.service.stopService()
+        self.settle()
+        self.assertNoResult(stopping)
+        with capturedLogs() as events:
+            self.reactor.advance(STOP_TIMEOUT)
+            self.settle()
+        self.successResultOf(stopping)
+        connections.closed(stuck)
+        self.assertIn("stopping with 1 connections open", [formatEvent(event) for event in events])
 
     def test_stoppedWhileConnecting(self) -> None:
         self.start()

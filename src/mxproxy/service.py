@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -49,6 +50,10 @@ class CannotStart(SystemExit, Exception):
     called: of a mere C{SystemExit} that one learns nothing, waits for ever, and the file with
     the process id stays.  A C{SystemExit} because that is a line and no traceback.
     """
+
+
+#: Seconds that connections which were dropped may take to be told closed.
+STOP_TIMEOUT = 5.0
 
 
 class ProxyService(Service):
@@ -195,5 +200,9 @@ class ProxyService(Service):
         for cluster in self._clusters.values():
             cluster.stop()
         self.connections.abortAll("proxy: shutdown")
-        await self.connections.whenNone()
+        try:
+            await self.connections.whenNone().addTimeout(STOP_TIMEOUT, self._reactor)
+        except defer.TimeoutError:
+            # A filter of somebody's has kept a loss to itself.
+            self.log.error("stopping with {open} connections open", open=len(self.connections))
         await self._logs.stop()
