@@ -252,6 +252,30 @@ class MatchTests(ProxyTestCase):
         self.settle()
         self.assertEqual(self.server.received, b"GET /")
 
+    def test_bufferLimit(self) -> None:
+        """
+        A client that does not read: of what the host has written no more than the limit, and
+        one read more, is kept; the rest is the host's to keep.
+        """
+        kept: dict[int | None, int] = {}
+        for limit in (None, 0, 4096, 1 << 20):
+            self.start(plan(PLAIN, per_connection_buffer_limit=limit), capacity=1000)
+            client = self.dial()
+            client.write(b"GET /")
+            self.settle()
+            client.pause()
+            (server,) = self.servers.built
+            server.write(b"x" * 500_000)
+            self.settle()
+            (connection,) = self.proxy.service.connections
+            kept[limit] = connection.upstream.bytes_received
+            client.close()
+            self.settle()
+        self.assertLessEqual(kept[4096], 2 * 4096 + 2000)
+        self.assertGreater(kept[None], 65536)
+        self.assertEqual(kept[0], kept[None])
+        self.assertEqual(kept[1 << 20], kept[None])
+
     def test_nothingToTellApart(self) -> None:
         """
         Where one chain takes whatever comes, nobody waits for a first byte.

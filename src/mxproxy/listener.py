@@ -47,6 +47,10 @@ class _Accept(Protocol):
         """A connection was accepted."""
         factory = self.factory
         setNoDelay(transport)
+        if factory.bufferLimit:
+            # What is read at once, and what may wait to be sent before the other side is
+            # paused; never more than is Twisted's own measure.
+            transport.bufferSize = min(transport.bufferSize, factory.bufferLimit)
         connection = Connection(
             factory.context.listener, factory.context.clock.seconds, factory.observers
         )
@@ -70,6 +74,7 @@ class ListenerFactory(Factory):
     What listens.
 
     @ivar inner: the first layer's factory.
+    @ivar bufferLimit: bytes; see L{ListenerPlan}.
     """
 
     noisy = False
@@ -79,10 +84,12 @@ class ListenerFactory(Factory):
         inner: IProtocolFactory,
         context: IChainContext,
         observers: Sequence[IConnectionObserver],
+        bufferLimit: int | None = None,
     ) -> None:
         self.inner = inner
         self.context = context
         self.observers = tuple(observers)
+        self.bufferLimit = bufferLimit
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{Factory.buildProtocol}."""

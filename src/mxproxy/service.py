@@ -142,7 +142,8 @@ class ProxyService(Service):
         switch = SwitchFactory(chains, default, context)
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
-        factory = ListenerFactory(inner, context, [*logs, *self._observers])
+        observers = [*logs, *self._observers]
+        factory = ListenerFactory(inner, context, observers, plan.per_connection_buffer_limit)
         return plan, serverFromString(self._reactor, plan.endpoint), factory
 
     def _log(

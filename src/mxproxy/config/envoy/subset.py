@@ -157,7 +157,7 @@ SUBSET: Mapping[str, Fields] = {
         traffic_direction=_FREE,
         access_log="",
         tcp_backlog_size="",
-        per_connection_buffer_limit_bytes=_BUFFER,
+        per_connection_buffer_limit_bytes="at most 64 KiB are kept, whatever it is",
         metadata=_FREE,
         enable_reuse_port="no effect: there is one worker",
     ),
