@@ -91,7 +91,7 @@ class MakingTests(LogsCase):
         os.makedirs(self.path)
         for path in (
             str(self.path / "a"),
-            str(self.path / "." / "a"),
+            f"{self.path}/./a",
             str(self.path / "b"),
             "-",
             "/dev/stdout",

@@ -350,6 +350,23 @@ class CertificateTests(OperatorCase):
             str(int(end.astimezone(timezone.utc).timestamp())),
         )
 
+    def test_serial(self) -> None:
+        """
+        Whole bytes, whether the number has an even number of digits or not.
+        """
+
+        class Certificate:
+            serial_number = 0
+
+            def to_cryptography(self) -> Certificate:
+                return self
+
+        certificate: Any = Certificate()
+        self.downstream.keepCertificates(certificate, None)
+        for number, wanted in ((0xABC, "0abc"), (0x1ABC, "1abc")):
+            certificate.serial_number = number
+            self.assertEqual(self.value("DOWNSTREAM_PEER_SERIAL"), wanted)
+
     def test_notOfUpstreams(self) -> None:
         """
         What Envoy has no operator for is refused as by Envoy.
