@@ -1,5 +1,7 @@
 """
 Counters: names and whole numbers, nothing else.
+
+What the names mean is declared in L{mxproxy.observe.stats}.
 """
 
 from __future__ import annotations
