@@ -68,10 +68,10 @@ class Merge(enum.Enum):
         """
         @param values: the workers'; at least one.
         """
-        return _MERGES[self](values)
+        if self is Merge.SUM:
+            return sum(values)
+        return max(values) if self is Merge.MAX else min(values)
 
-
-_MERGES = {Merge.SUM: sum, Merge.MAX: max, Merge.MIN: min}
 
 _PART = re.compile(r"\{(\w+)\}")
 
