@@ -143,7 +143,9 @@ class ProxyService(Service):
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
         observers = [*logs, *self._observers]
-        factory = ListenerFactory(inner, context, observers, plan.per_connection_buffer_limit)
+        factory = ListenerFactory(
+            inner, context, observers, plan.per_connection_buffer_limit, plan.socket_options
+        )
         return plan, serverFromString(self._reactor, plan.endpoint), factory
 
     def _log(

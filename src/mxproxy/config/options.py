@@ -26,6 +26,8 @@ from twisted.python import usage
 from .. import __version__
 from ..observe.writer import STDOUT, checkWritable
 from ..plugins import UnknownFilter, findFilter
+from ..socketoptions import SocketOption, keepalive, userTimeout
+from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
@@ -55,6 +57,12 @@ _ALPN_LIMIT = 255
 # The prefix's length field has four bytes.
 _PREFIX_LIMIT = 2**32 - 1
 
+# Below the 240 s after which the most forgetful of the large clouds' load balancers forgets a
+# connection that is silent; and a peer that has vanished is noticed in five minutes.
+_KEEPALIVE = "180:30:4"
+
+_OFF = "off"
+
 
 # -- from text to value: each raises a ValueError that says what would be right
 
@@ -67,6 +75,32 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError("that is no number of seconds above 0")
     return value
+
+
+def _secondsOrNever(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError("that is no number of seconds, and not 0 for no limit")
+    return value
+
+
+def _keepalive(text: str) -> tuple[SocketOption, ...]:
+    if text == _OFF:
+        return ()
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(":")]
+    if len(numbers) != 3 or not all(numbers):
+        raise ValueError(
+            f"it has to be TIME:INTERVAL:PROBES, whole numbers as in {_KEEPALIVE}, or {_OFF}"
+        )
+    return keepalive(*numbers)
+
+
+def _userTimeout(text: str) -> tuple[SocketOption, ...]:
+    value = _secondsOrNever(text)
+    return userTimeout(value) if value else ()
 
 
 def _bytes(text: str) -> int:
@@ -305,6 +339,50 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         ),
     ),
     (
+        "Timeouts of a connection that is made",
+        (
+            Option(
+                "idle-timeout",
+                "SECONDS",
+                "Close a connection on which no byte has moved for so long; 0: never.",
+                _secondsOrNever,
+                f"{IDLE:g}",
+            ),
+            Option(
+                "half-closed-timeout",
+                "SECONDS",
+                "The same, once one side has ended its stream; 0: as the other connections.",
+                _secondsOrNever,
+                f"{HALF_CLOSED:g}",
+            ),
+            Option(
+                "max-connection-duration",
+                "SECONDS",
+                "Close a connection that has been open for so long, whatever moves; 0: never.",
+                _secondsOrNever,
+                "0",
+            ),
+            Option(
+                "tcp-keepalive",
+                "TIME:INTERVAL:PROBES",
+                "On both sides: after TIME seconds of silence ask the peer's kernel every INTERVAL "
+                "seconds whether it is there; after so many PROBES without an answer the "
+                f"connection is reset. {_OFF}: never ask.",
+                _keepalive,
+                _KEEPALIVE,
+            ),
+            Option(
+                "tcp-user-timeout",
+                "SECONDS",
+                "On both sides: reset a connection whose peer has for so long not acknowledged "
+                "what was sent, or not read any of it; 0: leave that to the system, which on "
+                "Linux takes a quarter of an hour for the former, and for ever for the latter.",
+                _userTimeout,
+                "0",
+            ),
+        ),
+    ),
+    (
         "The rest",
         (
             Option(
@@ -487,6 +565,12 @@ class Options(usage.Options):
                 connect_timeout=self["connect-timeout"],
                 tls_handshake_timeout=self["tls-handshake-timeout"],
                 inspection_timeout=self["inspection-timeout"],
+                timeouts=Timeouts(
+                    self["idle-timeout"],
+                    self["half-closed-timeout"],
+                    self["max-connection-duration"],
+                ),
+                socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
                 access_log=self["access-log"] or "",
             )
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..socketoptions import SocketOption
 from ..tls.settings import ClientTLS, ServerTLS
 from ..wire.metadata import Node
 
@@ -110,6 +111,7 @@ class ListenerPlan:
     @ivar per_connection_buffer_limit: bytes that are read at once, and that may wait to be
         sent to a client before the host is paused; at most the transport's own 64 KiB, which
         is what C{None} stands for, and 0.
+    @ivar socket_options: of accepted sockets.
     """
 
     name: str
@@ -123,6 +125,7 @@ class ListenerPlan:
     access_logs: tuple[AccessLogPlan, ...] = ()
     traffic_direction: str = ""
     per_connection_buffer_limit: int | None = None
+    socket_options: tuple[SocketOption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,7 @@ class ClusterPlan:
         L{V6_ONLY}, L{V4_PREFERRED} or L{ALL}.
     @ivar proxy_protocol: C{"V1"} or C{"V2"}: tell the host where the connection is from.
     @ivar external: outside of the mesh: never offered an ALPN of the mesh, nor a prefix.
+    @ivar socket_options: of sockets that are dialled.
     """
 
     name: str
@@ -282,6 +286,7 @@ class ClusterPlan:
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     proxy_protocol: str = ""
     external: bool = False
+    socket_options: tuple[SocketOption, ...] = ()
 
 
 @dataclass(frozen=True)

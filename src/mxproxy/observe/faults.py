@@ -16,7 +16,8 @@ from .access_log import formatAddress
 #: connections end, and what they are made to end by.  Many TLS clients never say close_notify.
 ORDERLY = (
     *("closed", "reset", "aborted", "shutdown", "truncated"),
-    *("idle_timeout", "direct_response", "connection_limit", "local_ratelimit"),
+    *("idle_timeout", "half_closed_timeout", "max_connection_duration"),
+    *("direct_response", "connection_limit", "local_ratelimit"),
 )
 
 
