@@ -8,6 +8,7 @@ listens: L{ProxyService} either is whole or is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -38,6 +39,7 @@ from .observe.faults import FaultLog
 from .observe.format import FormatError
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
+from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .upstream import Cluster
 from .upstream.building import buildCluster
 
@@ -61,6 +63,7 @@ class ProxyService(Service):
     A plan, running.
 
     @ivar counters: what was counted, by Envoy's names.
+    @ivar telemetry: what they are measured by, or C{None} where nobody could look at it.
     @ivar connections: those that are open.
     @ivar ports: what listens, while running.
     """
@@ -84,6 +87,10 @@ class ProxyService(Service):
         self._observers = [FaultLog(), *observers]
         if plan.access_log:
             self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
+        self.telemetry: Telemetry | None = None
+        if plan.admin:
+            self.telemetry = buildTelemetry(plan, reactor, self.counters)
+            self._observers.append(self.telemetry)
         # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
         self._observers.append(self.connections)
@@ -139,6 +146,9 @@ class ProxyService(Service):
             default = self._chain(plan, plan.default_filter_chain, claims)
         specs = listenerFilters(plan)
         filters = configureFilters(specs, claims)
+        if self.telemetry is not None:
+            exchanges = any(chain.exchanges_metadata for chain in chains)
+            self.telemetry.reports(plan.name, reporterOf(plan.traffic_direction, exchanges))
         switch = SwitchFactory(chains, default, context)
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
@@ -170,10 +180,16 @@ class ProxyService(Service):
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
             listening = endpoint.listen(factory)
-            listening.addCallbacks(self.ports.append, refused.append)
+            listening.addCallbacks(partial(self._listens, plan), refused.append)
             if refused:
                 reason = " ".join(str(refused[0].value).split())
                 raise CannotStart(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
+
+    def _listens(self, plan: ListenerPlan, port: IListeningPort) -> None:
+        self.ports.append(port)
+        address = formatAddress(port.getHost())
+        if self.telemetry is not None and address is not None:
+            self.telemetry.listens(plan.name, address)
 
     def startService(self) -> None:
         """
@@ -188,6 +204,8 @@ class ProxyService(Service):
             raise CannotStart(f"mxproxy: {error}") from None
         for cluster in self._clusters.values():
             cluster.start()
+        if self.telemetry is not None:
+            self.telemetry.start()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
@@ -208,4 +226,6 @@ class ProxyService(Service):
         except defer.TimeoutError:
             # A filter of somebody's has kept a loss to itself.
             self.log.error("stopping with {open} connections open", open=len(self.connections))
+        if self.telemetry is not None:
+            self.telemetry.stop()
         await self._logs.stop()

@@ -249,6 +249,20 @@ ALL = "ALL"
 
 
 @dataclass(frozen=True)
+class ServicePlan:
+    """
+    What service a cluster is, for metrics: Istio's C{services} in a cluster's metadata.
+
+    @ivar host: e.g. C{server.default.svc.cluster.local}.
+    @ivar name: its short name; empty: the host's first label.
+    """
+
+    host: str
+    name: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
 class ClusterPlan:
     """
     Where connections go.
@@ -267,6 +281,7 @@ class ClusterPlan:
     @ivar proxy_protocol: C{"V1"} or C{"V2"}: tell the host where the connection is from.
     @ivar external: outside of the mesh: never offered an ALPN of the mesh, nor a prefix.
     @ivar socket_options: of sockets that are dialled.
+    @ivar service: what it is called in metrics.
     """
 
     name: str
@@ -287,6 +302,24 @@ class ClusterPlan:
     proxy_protocol: str = ""
     external: bool = False
     socket_options: tuple[SocketOption, ...] = ()
+    service: ServicePlan | None = None
+
+
+@dataclass(frozen=True)
+class StatsPlan:
+    """
+    Metrics.
+
+    @ivar eviction: seconds after which series are dropped whose peers are gone; 0: never.
+    @ivar workloads: a file that says who is at which address
+        (L{mxproxy.observe.istio.workloads}), or empty.
+    @ivar service_accounts: call a workload that nobody names like the service account that its
+        certificate proves.
+    """
+
+    eviction: float = 3600.0
+    workloads: str = ""
+    service_accounts: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,3 +337,4 @@ class Plan:
     clusters: tuple[ClusterPlan, ...]
     access_log: str = ""
     admin: str = ""
+    stats: StatsPlan = StatsPlan()
