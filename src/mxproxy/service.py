@@ -7,6 +7,7 @@ listens: L{ProxyService} either is whole or is not.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ from .chain import (
 from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
+from .lifecycle.draining import Drain
+from .lifecycle.signals import SignalHandler
 from .listener import ListenerFactory, listenerFilters
 from .observe.access_log import formatAddress
 from .observe.counters import Counters
@@ -56,6 +59,9 @@ class CannotStart(SystemExit, Exception):
 
 #: Seconds that connections which were dropped may take to be told closed.
 STOP_TIMEOUT = 5.0
+
+#: What tells a proxy to stop.
+STOP_SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
 class ProxyService(Service):
@@ -83,6 +89,7 @@ class ProxyService(Service):
         self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
+        self._started = False
         self._logs = AccessLogs(reactor)
         self._observers = [FaultLog(), *observers]
         if plan.access_log:
@@ -198,6 +205,7 @@ class ProxyService(Service):
         @raise CannotStart: a log cannot be written to.
         """
         Service.startService(self)
+        self._started = True
         try:
             self._logs.start()
         except CannotOpenLog as error:
@@ -210,7 +218,11 @@ class ProxyService(Service):
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more, end what is open, and write the logs out."""
+        """
+        Listen no more, drain what is open, and write the logs out.
+
+        While it lasts, one of L{STOP_SIGNALS} ends what is open at once.
+        """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -218,14 +230,22 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+        drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
+        # Of a process; in a test, whose service is not started, they are the test runner's.
+        handlers = [SignalHandler(number, drain.hurry, self._reactor) for number in STOP_SIGNALS]
+        for handler in handlers if self._started else ():
+            handler.install()
+        await self._drain(drain)
         for cluster in self._clusters.values():
             cluster.stop()
-        self.connections.abortAll("proxy: shutdown")
-        try:
-            await self.connections.whenNone().addTimeout(STOP_TIMEOUT, self._reactor)
-        except defer.TimeoutError:
-            # A filter of somebody's has kept a loss to itself.
-            self.log.error("stopping with {open} connections open", open=len(self.connections))
         if self.telemetry is not None:
             self.telemetry.stop()
         await self._logs.stop()
+
+    async def _drain(self, drain: Drain) -> None:
+        drain.start()
+        try:
+            await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)
+        except defer.TimeoutError:
+            # A filter of somebody's has kept a loss to itself.
+            self.log.error("stopping with {open} connections open", open=drain.left)

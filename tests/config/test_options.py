@@ -33,6 +33,7 @@ DEFAULTS = {
     "mx-additional-label": [],
     "filter": [],
     "access-log": None,
+    "drain-time": 20.0,
     "config": None,
     "connect-timeout": 10.0,
     "tls-handshake-timeout": 10.0,

@@ -245,11 +245,17 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     # What does not go together.
     (
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
-        "--mode beside --config: the file says it all, --access-log aside",
+        (
+            "--mode beside --config: the file says it; what goes with it is "
+            "--access-log, --drain-time"
+        ),
     ),
     (
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
-        "--mx-timeout beside --config: the file says it all, --access-log aside",
+        (
+            "--mx-timeout beside --config: the file says it; what goes with it is "
+            "--access-log, --drain-time"
+        ),
     ),
     (
         ("--mode", "inbound", *ENDS),

@@ -34,7 +34,7 @@ from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
 from .envoy import RefusedFile, readPlan
 from .errors import ConfigurationError, oneLine
 from .nodemetadata import readNodeMetadata
-from .plan import METADATA_EXCHANGE, FilterSpec, Plan
+from .plan import DRAIN_TIME, METADATA_EXCHANGE, FilterSpec, Plan
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -101,6 +101,13 @@ def _keepalive(text: str) -> tuple[SocketOption, ...]:
 def _userTimeout(text: str) -> tuple[SocketOption, ...]:
     value = _secondsOrNever(text)
     return userTimeout(value) if value else ()
+
+
+def _secondsOrZero(text: str) -> float:
+    try:
+        return float(text) if float(text) == 0 else _seconds(text)
+    except ValueError:
+        raise ValueError("that is no number of seconds, nor 0") from None
 
 
 def _bytes(text: str) -> int:
@@ -195,6 +202,7 @@ class Option:
         that is always the same.
     @ivar check: makes the value of the text, or raises a ValueError that says why not.
     @ivar repeatable: it may be given several times, and is a list.
+    @ivar process: it is about the process, whatever runs in it, and goes with C{--config}.
     """
 
     name: str
@@ -203,6 +211,7 @@ class Option:
     check: Callable[[str], object] = str
     default: str | None = None
     repeatable: bool = False
+    process: bool = False
 
 
 GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
@@ -383,7 +392,7 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         ),
     ),
     (
-        "The rest",
+        "The process",
         (
             Option(
                 "access-log",
@@ -391,20 +400,32 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "Write a line of JSON for each connection made and ended; - is standard "
                 "output. SIGUSR1 reopens the file.",
                 _logFile,
+                process=True,
+            ),
+            Option(
+                "drain-time",
+                "SECONDS",
+                "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
+                "They are closed one after the other in this time; a second signal ends them at "
+                "once, and so does 0.",
+                _secondsOrZero,
+                f"{DRAIN_TIME:g}",
+                process=True,
             ),
             Option(
                 "config",
                 "FILE",
-                "An Envoy bootstrap, YAML or JSON, instead of all options but --access-log: "
-                "several listeners, filter chains, clusters. mxproxy validate FILE checks one; "
+                "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, filter chains, clusters; mxproxy validate FILE checks one; "
                 "docs/configuration.md says what it may contain.",
                 _file,
+                process=True,
             ),
         ),
     ),
 )
 
 _OPTIONS = tuple(option for _, options in GROUPS for option in options)
+_BESIDE_CONFIG = [option.name for option in _OPTIONS if option.process and option.name != "config"]
 
 _EXAMPLES = r"""
 A pair, to try on one machine:
@@ -457,7 +478,7 @@ class Options(usage.Options):
         except usage.UsageError as error:
             refuse(f"{error} (try --help)", EXIT_USAGE)
         except ConfigurationError as error:
-            refuse(str(error), EXIT_FILE)
+            refuse(error, EXIT_FILE)
 
     def parseArgs(self, *arguments: str) -> None:
         """
@@ -472,18 +493,27 @@ class Options(usage.Options):
         """
         given = self._readGiven()
         if "config" in given:
-            others = given.keys() - {"config", "access-log"}
+            others = given.keys() - {option.name for option in _OPTIONS if option.process}
             if others:
                 raise usage.UsageError(
-                    f"--{min(others)} beside --config: the file says it all, --access-log aside"
+                    f"--{min(others)} beside --config: the file says it; what goes with it is "
+                    + ", ".join(f"--{name}" for name in _BESIDE_CONFIG)
                 )
         for option in _OPTIONS:
             self._check(option, given.get(option.name, ()))
         self._checkAccessLog(self["access-log"])
-        if "config" in given:
-            self.plan = self._planOfFile(self["config"])
-        else:
-            self.plan = self._planOfOptions()
+        self.plan = self.readPlan()
+
+    def readPlan(self) -> Plan:
+        """
+        Make a plan of what is in the files now: the configuration, or node metadata and
+        certificates.  The values of the command line itself stay as they were typed.
+
+        @raise UsageError: options that do not go together.
+        @raise ConfigurationError: a file cannot be used.
+        """
+        plan = self._planOfOptions() if self["config"] is None else readPlan(self["config"])
+        return replace(plan, access_log=self["access-log"] or "", drain_time=self["drain-time"])
 
     def _readGiven(self) -> dict[str, list[str]]:
         """
@@ -523,19 +553,6 @@ class Options(usage.Options):
                     f"--access-log {path!r}: cannot write there: {error.strerror}"
                 ) from error
 
-    def _planOfFile(self, path: str) -> Plan:
-        """
-        The one place where a bootstrap's translation (L{mxproxy.config.envoy}) comes in.
-
-        @raise SystemExit: the file cannot be used; every reason is on standard error.
-        """
-        try:
-            plan = readPlan(path)
-        except RefusedFile as refused:
-            sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in refused.lines))
-            raise SystemExit(EXIT_FILE) from None
-        return replace(plan, access_log=self["access-log"] or "")
-
     def _planOfOptions(self) -> Plan:
         for name, choices in (
             ("mode", f"say --mode {INBOUND} or --mode {OUTBOUND}"),
@@ -571,7 +588,6 @@ class Options(usage.Options):
                     self["max-connection-duration"],
                 ),
                 socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
-                access_log=self["access-log"] or "",
             )
         )
 
@@ -672,9 +688,17 @@ def _helpOf(head: str, doc: str, columns: int) -> list[str]:
     return [head, *lines]
 
 
-def refuse(why: str, status: int) -> NoReturn:
+def reasons(error: str | Exception) -> list[str]:
     """
-    Say why in one line on standard error, and exit.
+    @param error: why a configuration is refused.
+    @return: that, a line for each thing that is wrong with it.
     """
-    sys.stderr.write(f"twistd mxproxy: {oneLine(why)}\n")
+    return error.lines if isinstance(error, RefusedFile) else [oneLine(str(error))]
+
+
+def refuse(why: str | Exception, status: int) -> NoReturn:
+    """
+    Say why on standard error, a line for each reason, and exit.
+    """
+    sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in reasons(why)))
     raise SystemExit(status)

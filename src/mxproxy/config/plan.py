@@ -322,6 +322,11 @@ class StatsPlan:
     service_accounts: bool = False
 
 
+#: Less than what systemd (90 s), Kubernetes (30 s) and their likes allow before SIGKILL, by
+#: enough for the logs to be written out.
+DRAIN_TIME = 20.0
+
+
 @dataclass(frozen=True)
 class Plan:
     """
@@ -330,6 +335,8 @@ class Plan:
     @ivar access_log: the command line's: a file's path, C{"-"} for standard output, or
         empty for none.
     @ivar admin: a Twisted server endpoint description, or empty.
+    @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
+        their listener is taken away.
     """
 
     node: Node
@@ -338,3 +345,4 @@ class Plan:
     access_log: str = ""
     admin: str = ""
     stats: StatsPlan = StatsPlan()
+    drain_time: float = DRAIN_TIME

@@ -101,7 +101,6 @@ class Sidecar:
     inspection_timeout: float
     timeouts: Timeouts
     socket_options: tuple[SocketOption, ...]
-    access_log: str
 
 
 def makePlan(sidecar: Sidecar) -> Plan:
@@ -138,7 +137,6 @@ def makePlan(sidecar: Sidecar) -> Plan:
         node=sidecar.node,
         listeners=(listener,),
         clusters=(cluster,),
-        access_log=sidecar.access_log,
     )
 
 
