@@ -8,6 +8,8 @@ T ?=
 # What make fuzz does, and for how many seconds each.
 TARGETS ?= clienthello exchange http metadata proxyprotocol
 SECONDS ?= 60
+# Options of make bench: see python -m benchmarks --help.
+BENCH ?= --json bench.json --plot bench.png
 # Test processes; auto is one per CPU.
 JOBS ?= auto
 
@@ -20,7 +22,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -67,12 +69,16 @@ e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as
 	scripts/install-e2e-packages
 	$(BIN)/python -m twisted.trial tests.e2e
 
+bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH='--rounds 1 --loads up down')
+	scripts/install-benchmark-peers
+	$(BIN)/python -m benchmarks $(BENCH)
+
 fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	rm -rf bench.json bench.png .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the installation; a change of what is to be installed makes it stale.
@@ -89,6 +95,10 @@ $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 
 $(VENV)/.fuzz: $(VENV)/.test
 	$(PIP) install --quiet --editable '.[test,fuzz]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[test,bench]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -1,0 +1,106 @@
+"""
+Two proxies of one kind, running.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .peers.base import SIDES, Credentials, Peer, Place
+from .processes import Failed, Process, freePort
+
+#: A port may be taken between its choice and its use.
+_ATTEMPTS = 3
+
+
+class Pair:
+    """
+    An outbound and an inbound proxy before a server.
+
+    @ivar port: where clients connect to.
+    @ivar started: seconds from the start of each to its first connection, by side.
+    @ivar idle: bytes of resident memory before the first load, by side.
+    """
+
+    def __init__(
+        self,
+        peer: Peer | None,
+        directory: Path,
+        credentials: Credentials,
+        server: int,
+        *,
+        resumption: bool = False,
+        cpus: dict[str, list[int]] | None = None,
+    ) -> None:
+        """
+        Start them.
+
+        @param peer: C{None} for no proxies.
+        @param server: its port.
+        @param cpus: for each side the CPUs that it may use.
+        @raise Failed: one of them does not start.
+        """
+        self.processes: dict[str, Process] = {}
+        self.started: dict[str, float] = {}
+        self.port = server
+        if peer is None:
+            return
+        try:
+            for side in reversed(SIDES):
+                self._start(peer, side, directory, credentials, resumption, (cpus or {}).get(side))
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(
+        self,
+        peer: Peer,
+        side: str,
+        directory: Path,
+        credentials: Credentials,
+        resumption: bool,
+        cpus: list[int] | None,
+    ) -> None:
+        for attempt in range(_ATTEMPTS):
+            own = directory / f"{side}-{attempt}"
+            own.mkdir(parents=True)
+            place = Place(side, freePort(), self.port, own, credentials, resumption)
+            command = peer.command(place)
+            start = time.monotonic()
+            process = self.processes[side] = Process(command, own / "log", cpus or ())
+            try:
+                process.listens(place.listen)
+            except Failed:
+                process.stop()
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue
+            self.started[side] = time.monotonic() - start
+            self.port = place.listen
+            return
+
+    def cpu(self) -> dict[str, float]:
+        """
+        CPU seconds so far, by side.
+        """
+        return {side: process.cpu() for side, process in self.processes.items()}
+
+    def memory(self) -> dict[str, int]:
+        """
+        Bytes of resident memory, by side.
+        """
+        return {side: process.memory() for side, process in self.processes.items()}
+
+    def said(self) -> str:
+        """
+        The last of what they have said, for the message of a failure.
+        """
+        return "; ".join(f"{side}: {process.said()}" for side, process in self.processes.items())
+
+    def stop(self) -> None:
+        """
+        End both.
+        """
+        for process in self.processes.values():
+            process.stop()

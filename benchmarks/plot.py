@@ -1,0 +1,64 @@
+"""
+Figures as a picture: what stands in a table, one panel a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .peers.registry import DIRECT
+from .summary import METRICS
+from .table import number
+
+_COLUMNS = 4
+_OWN, _OTHER, _BASELINE = "#c2185b", "#b0bec5", "#607d8b"
+
+
+def plot(report: Mapping[str, Any], path: str | Path) -> None:
+    """
+    @param report: as it is written to the JSON.
+    @param path: the PNG to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure as Page
+
+    figures, baseline = report["figures"], report["baseline"]
+    metrics = [metric for metric in METRICS if metric.name in figures]
+    if not metrics:
+        return
+    rows = -(-len(metrics) // _COLUMNS)
+    peers = [peer for peer in report["samples"] if peer != DIRECT]
+    page = Page(figsize=(4.2 * _COLUMNS, 0.9 + rows * (0.9 + 0.28 * len(peers))), dpi=100)
+    axes = page.subplots(rows, _COLUMNS, squeeze=False)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_visible(False)
+    for axis, metric in zip(axes.flat, metrics, strict=False):
+        found = figures[metric.name]
+        shown = [peer for peer in peers if peer in found]
+        values = [found[peer]["median"] for peer in shown]
+        errors = [found[peer]["median"] * found[peer]["spread"] for peer in shown]
+        colours = [
+            _OWN if peer.startswith("mxproxy") else _BASELINE if peer == baseline else _OTHER
+            for peer in shown
+        ]
+        axis.barh(shown, values, xerr=errors, color=colours, error_kw={"elinewidth": 1})
+        for place, peer in enumerate(shown):
+            ratio = found[peer]["ratio"]
+            text = number(found[peer]["median"]) + ("" if ratio is None else f"  ({ratio:.2f})")
+            axis.text(0, place, f" {text}", va="center", fontsize=8)
+        axis.invert_yaxis()
+        axis.set_title(f"{metric.section}\n{metric.title}", fontsize=8)
+        axis.tick_params(labelsize=8)
+    machine, settings = report["machine"], report["settings"]
+    page.suptitle(
+        f"Pairs of proxies over mutual TLS on loopback; ratio to {baseline}; "
+        f"{machine['cpus']} CPUs, {machine['cpu']}, {machine['kernel']}, "
+        f"{settings['rounds']} rounds of {settings['seconds']:g} s",
+        fontsize=10,
+    )
+    page.tight_layout(rect=(0, 0, 1, 0.98))
+    page.savefig(path)
