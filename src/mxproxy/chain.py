@@ -20,7 +20,7 @@ from .interfaces import IChainContext, IFilter, ITerminal, IUpstream
 from .layers.adopt import adopt
 from .layers.tls import TLSFactory
 from .plugins import UnknownFilter, findFilter
-from .tls.context import ClientContext, ServerContext
+from .tls.reload import CertificateReloader
 from .tls.settings import ClientTLS, ServerTLS
 from .wire.metadata import Node
 
@@ -183,16 +183,23 @@ def wrapTLS(
     filters: Sequence[IFilter],
     context: IChainContext,
     timeout: float,
+    certificates: CertificateReloader,
 ) -> IProtocolFactory:
     """
     @param filters: the filters above, which say what ALPN has to offer.
     @param timeout: seconds for a handshake.
+    @param certificates: looks after the files that the settings name.
     @raise mxproxy.tls.settings.TLSConfigurationError: the settings cannot be used.
     """
     if settings is None:
         return inner
     live = replace(settings, alpn=alpnProtocols(settings.alpn, filters))
-    tls = ServerContext(live) if isinstance(live, ServerTLS) else ClientContext(live)
-    for warning in tls.warnings:
+    where = f"listener.{context.listener}" if context.listener else f"cluster.{context.name}"
+
+    def counted(name: str) -> None:
+        context.count(f"{where}.{name}")
+
+    tls = certificates.contexts(live, context.name, counted)
+    for warning in tls.context.warnings:
         log.warn("{name}: {warning}", name=context.name, warning=warning)  # noqa: G010
     return TLSFactory(inner, context, tls, timeout)

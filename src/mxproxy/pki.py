@@ -120,7 +120,7 @@ class Authority:
             make what cannot be parsed.
         """
         key = _newKey(rsa_key)
-        now = datetime.now(timezone.utc)
+        begin, end = _span(age, validity)
         uris = (spiffe,) if isinstance(spiffe, str) else spiffe
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.DNSName(name) for name in dns]
@@ -128,9 +128,6 @@ class Authority:
         subject = _name(common_name) if common_name else x509.Name([])
         usages = [ExtendedKeyUsageOID.SERVER_AUTH] * server
         usages += [ExtendedKeyUsageOID.CLIENT_AUTH] * client
-        begin, end = now - age, now + validity
-        if begin >= end:
-            begin = end - DAY
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -163,11 +160,48 @@ class Authority:
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
 
+    def revoke(
+        self,
+        *credentials: Credential,
+        validity: timedelta = DAY,
+        age: timedelta = timedelta(hours=1),
+    ) -> bytes:
+        """
+        Make a list of revoked certificates, PEM.
+
+        @param credentials: whose, none or several.
+        @param validity: for how long from now; negative for one that has expired.
+        @param age: since how long; negative for one that is not valid yet.
+        """
+        begin, end = _span(age, validity)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(begin)
+            .next_update(end)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .add_extension(x509.CRLNumber(int(begin.timestamp())), critical=False)
+        )
+        for one in credentials:
+            number = x509.load_pem_x509_certificate(one.cert_pem).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(begin)
+            builder = builder.add_revoked_certificate(revoked.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
     def write(self, directory: str | os.PathLike[str], name: str) -> Path:
         """
         Write C{name.crt}, its own certificate; its key stays in memory.
         """
         return _write(Path(directory) / f"{name}.crt", self.cert_pem, 0o644)
+
+
+def _span(age: timedelta, validity: timedelta) -> tuple[datetime, datetime]:
+    now = datetime.now(timezone.utc)
+    begin, end = now - age, now + validity
+    return (end - DAY if begin >= end else begin), end
 
 
 def _newKey(rsa_key: bool) -> _Key:

@@ -7,9 +7,7 @@ listens: L{ProxyService} either is whole or is not.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -33,8 +31,6 @@ from .chain import (
 from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
-from .lifecycle.draining import Drain
-from .lifecycle.signals import SignalHandler
 from .listener import ListenerFactory, listenerFilters
 from .observe.access_log import formatAddress
 from .observe.counters import Counters
@@ -42,7 +38,7 @@ from .observe.faults import FaultLog
 from .observe.format import FormatError
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
-from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
+from .tls.reload import CertificateReloader
 from .upstream import Cluster
 from .upstream.building import buildCluster
 
@@ -60,18 +56,15 @@ class CannotStart(SystemExit, Exception):
 #: Seconds that connections which were dropped may take to be told closed.
 STOP_TIMEOUT = 5.0
 
-#: What tells a proxy to stop.
-STOP_SIGNALS = signal.SIGTERM, signal.SIGINT
-
 
 class ProxyService(Service):
     """
     A plan, running.
 
     @ivar counters: what was counted, by Envoy's names.
-    @ivar telemetry: what they are measured by, or C{None} where nobody could look at it.
     @ivar connections: those that are open.
     @ivar ports: what listens, while running.
+    @ivar certificates: looks after the files of TLS; its C{reloadNow} reads them at once.
     """
 
     log = Logger()
@@ -88,16 +81,12 @@ class ProxyService(Service):
         self.counters = Counters()
         self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
+        self.certificates = CertificateReloader(reactor, plan.tls_reload_interval)
         self._reactor = reactor
-        self._started = False
         self._logs = AccessLogs(reactor)
         self._observers = [FaultLog(), *observers]
         if plan.access_log:
             self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
-        self.telemetry: Telemetry | None = None
-        if plan.admin:
-            self.telemetry = buildTelemetry(plan, reactor, self.counters)
-            self._observers.append(self.telemetry)
         # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
         self._observers.append(self.connections)
@@ -105,7 +94,7 @@ class ProxyService(Service):
         self._clusters: dict[str, Cluster] = {}
         for cluster in plan.clusters:
             self._clusters[cluster.name] = buildCluster(
-                cluster, claims, self._context("upstream", cluster.name)
+                cluster, claims, self._context("upstream", cluster.name), self.certificates
             )
         self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
 
@@ -137,7 +126,9 @@ class ProxyService(Service):
         filters = configureFilters(below, claims)
         terminal = buildTerminal(plan.filters, claims, context)
         chain = wrapFilters(terminal, below, filters, context)
-        factory = wrapTLS(chain, plan.tls, filters, context, plan.tls_handshake_timeout)
+        factory = wrapTLS(
+            chain, plan.tls, filters, context, plan.tls_handshake_timeout, self.certificates
+        )
         # Of a terminal that is configured already, as a file's is.
         logs = getattr(plan.filters[-1].settings, "access_logs", ())
         observers = [self._log(self._logs.ofChain, log, context.name) for log in logs]
@@ -153,16 +144,11 @@ class ProxyService(Service):
             default = self._chain(plan, plan.default_filter_chain, claims)
         specs = listenerFilters(plan)
         filters = configureFilters(specs, claims)
-        if self.telemetry is not None:
-            exchanges = any(chain.exchanges_metadata for chain in chains)
-            self.telemetry.reports(plan.name, reporterOf(plan.traffic_direction, exchanges))
         switch = SwitchFactory(chains, default, context)
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
         observers = [*logs, *self._observers]
-        factory = ListenerFactory(
-            inner, context, observers, plan.per_connection_buffer_limit, plan.socket_options
-        )
+        factory = ListenerFactory(inner, context, observers, plan.per_connection_buffer_limit)
         return plan, serverFromString(self._reactor, plan.endpoint), factory
 
     def _log(
@@ -187,16 +173,10 @@ class ProxyService(Service):
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
             listening = endpoint.listen(factory)
-            listening.addCallbacks(partial(self._listens, plan), refused.append)
+            listening.addCallbacks(self.ports.append, refused.append)
             if refused:
                 reason = " ".join(str(refused[0].value).split())
                 raise CannotStart(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
-
-    def _listens(self, plan: ListenerPlan, port: IListeningPort) -> None:
-        self.ports.append(port)
-        address = formatAddress(port.getHost())
-        if self.telemetry is not None and address is not None:
-            self.telemetry.listens(plan.name, address)
 
     def startService(self) -> None:
         """
@@ -205,24 +185,18 @@ class ProxyService(Service):
         @raise CannotStart: a log cannot be written to.
         """
         Service.startService(self)
-        self._started = True
         try:
             self._logs.start()
         except CannotOpenLog as error:
             raise CannotStart(f"mxproxy: {error}") from None
+        self.certificates.start()
         for cluster in self._clusters.values():
             cluster.start()
-        if self.telemetry is not None:
-            self.telemetry.start()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
     def stopService(self) -> Deferred[None]:
-        """
-        Listen no more, drain what is open, and write the logs out.
-
-        While it lasts, one of L{STOP_SIGNALS} ends what is open at once.
-        """
+        """Listen no more, end what is open, and write the logs out."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -230,22 +204,13 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
-        drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
-        # Of a process; in a test, whose service is not started, they are the test runner's.
-        handlers = [SignalHandler(number, drain.hurry, self._reactor) for number in STOP_SIGNALS]
-        for handler in handlers if self._started else ():
-            handler.install()
-        await self._drain(drain)
+        self.certificates.stop()
         for cluster in self._clusters.values():
             cluster.stop()
-        if self.telemetry is not None:
-            self.telemetry.stop()
-        await self._logs.stop()
-
-    async def _drain(self, drain: Drain) -> None:
-        drain.start()
+        self.connections.abortAll("proxy: shutdown")
         try:
-            await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)
+            await self.connections.whenNone().addTimeout(STOP_TIMEOUT, self._reactor)
         except defer.TimeoutError:
             # A filter of somebody's has kept a loss to itself.
-            self.log.error("stopping with {open} connections open", open=drain.left)
+            self.log.error("stopping with {open} connections open", open=len(self.connections))
+        await self._logs.stop()

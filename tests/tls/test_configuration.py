@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.settings import PEM, ClientTLS, ServerTLS, TLSConfigurationError, TLSVersion
-from tests.tls.memory import ALICE, ALICES, BOB, BOBS, CA, HOUR, client, pem, server, shake
+from tests.tls.memory import ALICE, ALICES, BOB, BOBS, CA, HOUR, client, pem, shake
 
 GOOD = ServerTLS(pem(BOBS.cert_pem), pem(BOBS.key_pem), pem(CA.cert_pem))
 NAMELESS = ClientTLS(authorities=pem(CA.cert_pem))
@@ -39,7 +39,6 @@ class SettingsTests(SynchronousTestCase):
 
     def test_pathOrText(self) -> None:
         self.assertRaises(TLSConfigurationError, PEM)
-        self.assertRaises(TLSConfigurationError, PEM, "file", b"text")
 
 
 class FileTests(SynchronousTestCase):
@@ -207,13 +206,6 @@ class WarningTests(SynchronousTestCase):
     """
     An own certificate that is of no use today may be renewed tomorrow.
     """
-
-    def test_expired(self) -> None:
-        stale = CA.issue(BOB, validity=-HOUR)
-        (line,) = server(stale).warnings
-        self.assertRegex(
-            line, r"^the certificate in the inline PEM expired at \S+Z: peers will refuse it$"
-        )
 
     def test_notYetValid(self) -> None:
         (line,) = client(CA.issue(ALICE, age=-HOUR)).warnings

@@ -26,15 +26,13 @@ from twisted.python import usage
 from .. import __version__
 from ..observe.writer import STDOUT, checkWritable
 from ..plugins import UnknownFilter, findFilter
-from ..socketoptions import SocketOption, keepalive, userTimeout
-from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
 from .envoy import RefusedFile, readPlan
 from .errors import ConfigurationError, oneLine
 from .nodemetadata import readNodeMetadata
-from .plan import DRAIN_TIME, METADATA_EXCHANGE, FilterSpec, Plan
+from .plan import METADATA_EXCHANGE, FilterSpec, Plan
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -57,12 +55,6 @@ _ALPN_LIMIT = 255
 # The prefix's length field has four bytes.
 _PREFIX_LIMIT = 2**32 - 1
 
-# Below the 240 s after which the most forgetful of the large clouds' load balancers forgets a
-# connection that is silent; and a peer that has vanished is noticed in five minutes.
-_KEEPALIVE = "180:30:4"
-
-_OFF = "off"
-
 
 # -- from text to value: each raises a ValueError that says what would be right
 
@@ -75,39 +67,6 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError("that is no number of seconds above 0")
     return value
-
-
-def _secondsOrNever(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError("that is no number of seconds, and not 0 for no limit")
-    return value
-
-
-def _keepalive(text: str) -> tuple[SocketOption, ...]:
-    if text == _OFF:
-        return ()
-    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(":")]
-    if len(numbers) != 3 or not all(numbers):
-        raise ValueError(
-            f"it has to be TIME:INTERVAL:PROBES, whole numbers as in {_KEEPALIVE}, or {_OFF}"
-        )
-    return keepalive(*numbers)
-
-
-def _userTimeout(text: str) -> tuple[SocketOption, ...]:
-    value = _secondsOrNever(text)
-    return userTimeout(value) if value else ()
-
-
-def _secondsOrZero(text: str) -> float:
-    try:
-        return float(text) if float(text) == 0 else _seconds(text)
-    except ValueError:
-        raise ValueError("that is no number of seconds, nor 0") from None
 
 
 def _bytes(text: str) -> int:
@@ -202,7 +161,6 @@ class Option:
         that is always the same.
     @ivar check: makes the value of the text, or raises a ValueError that says why not.
     @ivar repeatable: it may be given several times, and is a list.
-    @ivar process: it is about the process, whatever runs in it, and goes with C{--config}.
     """
 
     name: str
@@ -211,7 +169,6 @@ class Option:
     check: Callable[[str], object] = str
     default: str | None = None
     repeatable: bool = False
-    process: bool = False
 
 
 GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
@@ -278,6 +235,14 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option("tls-cert", "FILE", "The own certificate and its chain, PEM.", _file),
             Option("tls-key", "FILE", "The certificate's key, PEM.", _file),
             Option("tls-ca", "FILE", "The CAs trusted to sign a peer's certificate, PEM.", _file),
+            Option(
+                "tls-reload-interval",
+                "SECONDS",
+                "How often to look whether these files have been renewed. New connections get "
+                "what is new when it is good as a whole. Also beside --config.",
+                _seconds,
+                "5",
+            ),
             Option("upstream-sni", "NAME", "The server name to ask the upstream for.", _serverName),
             Option(
                 "upstream-san",
@@ -348,51 +313,7 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         ),
     ),
     (
-        "Timeouts of a connection that is made",
-        (
-            Option(
-                "idle-timeout",
-                "SECONDS",
-                "Close a connection on which no byte has moved for so long; 0: never.",
-                _secondsOrNever,
-                f"{IDLE:g}",
-            ),
-            Option(
-                "half-closed-timeout",
-                "SECONDS",
-                "The same, once one side has ended its stream; 0: as the other connections.",
-                _secondsOrNever,
-                f"{HALF_CLOSED:g}",
-            ),
-            Option(
-                "max-connection-duration",
-                "SECONDS",
-                "Close a connection that has been open for so long, whatever moves; 0: never.",
-                _secondsOrNever,
-                "0",
-            ),
-            Option(
-                "tcp-keepalive",
-                "TIME:INTERVAL:PROBES",
-                "On both sides: after TIME seconds of silence ask the peer's kernel every INTERVAL "
-                "seconds whether it is there; after so many PROBES without an answer the "
-                f"connection is reset. {_OFF}: never ask.",
-                _keepalive,
-                _KEEPALIVE,
-            ),
-            Option(
-                "tcp-user-timeout",
-                "SECONDS",
-                "On both sides: reset a connection whose peer has for so long not acknowledged "
-                "what was sent, or not read any of it; 0: leave that to the system, which on "
-                "Linux takes a quarter of an hour for the former, and for ever for the latter.",
-                _userTimeout,
-                "0",
-            ),
-        ),
-    ),
-    (
-        "The process",
+        "The rest",
         (
             Option(
                 "access-log",
@@ -400,32 +321,23 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "Write a line of JSON for each connection made and ended; - is standard "
                 "output. SIGUSR1 reopens the file.",
                 _logFile,
-                process=True,
-            ),
-            Option(
-                "drain-time",
-                "SECONDS",
-                "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
-                "They are closed one after the other in this time; a second signal ends them at "
-                "once, and so does 0.",
-                _secondsOrZero,
-                f"{DRAIN_TIME:g}",
-                process=True,
             ),
             Option(
                 "config",
                 "FILE",
-                "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, filter chains, clusters; mxproxy validate FILE checks one; "
+                "An Envoy bootstrap, YAML or JSON, instead of nearly all options: "
+                "several listeners, filter chains, clusters. mxproxy validate FILE checks one; "
                 "docs/configuration.md says what it may contain.",
                 _file,
-                process=True,
             ),
         ),
     ),
 )
 
+#: What no field of Envoy's bootstrap stands for.
+_BESIDE_CONFIG = ("access-log", "tls-reload-interval")
+
 _OPTIONS = tuple(option for _, options in GROUPS for option in options)
-_BESIDE_CONFIG = [option.name for option in _OPTIONS if option.process and option.name != "config"]
 
 _EXAMPLES = r"""
 A pair, to try on one machine:
@@ -478,7 +390,7 @@ class Options(usage.Options):
         except usage.UsageError as error:
             refuse(f"{error} (try --help)", EXIT_USAGE)
         except ConfigurationError as error:
-            refuse(error, EXIT_FILE)
+            refuse(str(error), EXIT_FILE)
 
     def parseArgs(self, *arguments: str) -> None:
         """
@@ -493,27 +405,19 @@ class Options(usage.Options):
         """
         given = self._readGiven()
         if "config" in given:
-            others = given.keys() - {option.name for option in _OPTIONS if option.process}
+            others = given.keys() - {"config", *_BESIDE_CONFIG}
             if others:
+                beside = " and ".join(f"--{name}" for name in _BESIDE_CONFIG)
                 raise usage.UsageError(
-                    f"--{min(others)} beside --config: the file says it; what goes with it is "
-                    + ", ".join(f"--{name}" for name in _BESIDE_CONFIG)
+                    f"--{min(others)} beside --config: the file says it all, {beside} aside"
                 )
         for option in _OPTIONS:
             self._check(option, given.get(option.name, ()))
         self._checkAccessLog(self["access-log"])
-        self.plan = self.readPlan()
-
-    def readPlan(self) -> Plan:
-        """
-        Make a plan of what is in the files now: the configuration, or node metadata and
-        certificates.  The values of the command line itself stay as they were typed.
-
-        @raise UsageError: options that do not go together.
-        @raise ConfigurationError: a file cannot be used.
-        """
-        plan = self._planOfOptions() if self["config"] is None else readPlan(self["config"])
-        return replace(plan, access_log=self["access-log"] or "", drain_time=self["drain-time"])
+        if "config" in given:
+            self.plan = self._planOfFile(self["config"])
+        else:
+            self.plan = self._planOfOptions()
 
     def _readGiven(self) -> dict[str, list[str]]:
         """
@@ -553,6 +457,23 @@ class Options(usage.Options):
                     f"--access-log {path!r}: cannot write there: {error.strerror}"
                 ) from error
 
+    def _planOfFile(self, path: str) -> Plan:
+        """
+        The one place where a bootstrap's translation (L{mxproxy.config.envoy}) comes in.
+
+        @raise SystemExit: the file cannot be used; every reason is on standard error.
+        """
+        try:
+            plan = readPlan(path)
+        except RefusedFile as refused:
+            sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in refused.lines))
+            raise SystemExit(EXIT_FILE) from None
+        return replace(
+            plan,
+            access_log=self["access-log"] or "",
+            tls_reload_interval=self["tls-reload-interval"],
+        )
+
     def _planOfOptions(self) -> Plan:
         for name, choices in (
             ("mode", f"say --mode {INBOUND} or --mode {OUTBOUND}"),
@@ -582,12 +503,8 @@ class Options(usage.Options):
                 connect_timeout=self["connect-timeout"],
                 tls_handshake_timeout=self["tls-handshake-timeout"],
                 inspection_timeout=self["inspection-timeout"],
-                timeouts=Timeouts(
-                    self["idle-timeout"],
-                    self["half-closed-timeout"],
-                    self["max-connection-duration"],
-                ),
-                socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
+                tls_reload_interval=self["tls-reload-interval"],
+                access_log=self["access-log"] or "",
             )
         )
 
@@ -688,17 +605,9 @@ def _helpOf(head: str, doc: str, columns: int) -> list[str]:
     return [head, *lines]
 
 
-def reasons(error: str | Exception) -> list[str]:
+def refuse(why: str, status: int) -> NoReturn:
     """
-    @param error: why a configuration is refused.
-    @return: that, a line for each thing that is wrong with it.
+    Say why in one line on standard error, and exit.
     """
-    return error.lines if isinstance(error, RefusedFile) else [oneLine(str(error))]
-
-
-def refuse(why: str | Exception, status: int) -> NoReturn:
-    """
-    Say why on standard error, a line for each reason, and exit.
-    """
-    sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in reasons(why)))
+    sys.stderr.write(f"twistd mxproxy: {oneLine(why)}\n")
     raise SystemExit(status)

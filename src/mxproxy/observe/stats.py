@@ -154,6 +154,11 @@ def _tls(where: str) -> tuple[Stat, ...]:
             f"{where}.ssl.fail_verify_san",
             "TLS handshakes refused because the certificate names nobody who is accepted.",
         ),
+        Stat(
+            f"{where}.ssl.key_rotation_failed",
+            "Renewed files of TLS that could not be used.",
+            envoy=False,
+        ),
         Stat(f"{where}.ssl.versions.{{ssl_version}}", "TLS handshakes, by version."),
         Stat(f"{where}.ssl.ciphers.{{ssl_cipher}}", "TLS handshakes, by cipher suite."),
     )
@@ -196,6 +201,10 @@ STATS: Sequence[Stat] = (
         "Connections whose TLS handshake did not finish in time.",
     ),
     *_tls("listener.{listener}"),
+    _listener(
+        "server_ssl_socket_factory.ssl_context_update_by_sds",
+        "Times that renewed certificates were taken.",
+    ),
     Stat(
         "listener_manager.total_listeners_active",
         "Listeners that listen.",
@@ -238,6 +247,10 @@ STATS: Sequence[Stat] = (
     _cluster("upstream_cx_rx_bytes_total", "Bytes of applications received from hosts."),
     _cluster("upstream_cx_tx_bytes_total", "Bytes of applications sent to hosts."),
     *_tls("cluster.{cluster}"),
+    _cluster(
+        "client_ssl_socket_factory.ssl_context_update_by_sds",
+        "Times that renewed certificates were taken.",
+    ),
     _cluster("membership_total", "Hosts.", Kind.GAUGE, Merge.MAX),
     _cluster("membership_healthy", "Hosts that are fit for connections.", Kind.GAUGE, Merge.MIN),
     _cluster("health_check.success", "Health checks that passed."),

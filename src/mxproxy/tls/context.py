@@ -25,7 +25,9 @@ from OpenSSL import SSL, crypto
 from service_identity.hazmat import DNS_ID
 
 from mxproxy.tls.explain import reasons
+from mxproxy.tls.keyfile import keyFileToWatch
 from mxproxy.tls.pem import certificates, credential, datesToWatch
+from mxproxy.tls.revocation import listsToWatch, revocationLists
 from mxproxy.tls.settings import (
     CipherProfile,
     ClientTLS,
@@ -281,7 +283,15 @@ def _newContext(
         store.add_cert(crypto.X509.from_cryptography(authority))
     # An intermediate among the authorities is trusted without its root, as in Envoy.
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    return context, _useCertificate(context, settings)
+    lists = revocationLists(settings)
+    for one in lists:
+        store.add_crl(one)
+    if lists:
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
+        if not settings.only_verify_leaf_cert_crl:
+            store.set_flags(crypto.X509StoreFlags.CRL_CHECK_ALL)
+    own = _useCertificate(context, settings)
+    return context, (*own, *listsToWatch(settings, authorities, lists))
 
 
 def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, ...]:
@@ -308,7 +318,7 @@ def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, .
             f"OpenSSL refuses the certificate in {settings.certificate.origin}: "
             f"{reasons(error)}: have it issued anew"
         ) from error
-    return datesToWatch(own, settings.certificate)
+    return (*datesToWatch(own, settings.certificate), *keyFileToWatch(settings.key))
 
 
 def _alpnSelector(preferred: tuple[str, ...]) -> Callable[[SSL.Connection, list[bytes]], Any]:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from mxproxy.tls.keyfile import refuseWritable
 from mxproxy.tls.settings import PEM, TLSConfigurationError
 
 PrivateKey = (
@@ -36,7 +37,7 @@ def certificates(source: PEM, what: str) -> Sequence[x509.Certificate]:
     @param what: C{"certificate"} or C{"CA certificate"}, for the error's text.
     @raise TLSConfigurationError: it cannot be read, or has none, or a damaged one.
     """
-    data = _read(source, what)
+    data = read(source, what)
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise TLSConfigurationError(
             f"no PEM {what} in {source.origin}: it needs a block that begins with "
@@ -54,9 +55,11 @@ def privateKey(source: PEM) -> PrivateKey:
     """
     The private key of a PEM text.
 
-    @raise TLSConfigurationError: it cannot be read or used, or is encrypted.
+    @raise TLSConfigurationError: it cannot be read or used, is encrypted, or is in a file
+        that everybody may write.
     """
-    data = _read(source, "key")
+    data = read(source, "key")
+    refuseWritable(source)
     try:
         key = load_pem_private_key(data, password=None)
     except TypeError as error:
@@ -103,21 +106,19 @@ def _publicKey(holder: x509.Certificate | PrivateKey) -> bytes:
 
 def datesToWatch(certificate: x509.Certificate, source: PEM) -> tuple[str, ...]:
     """
-    Warn of an own certificate that peers will refuse today.
+    Warn of an own certificate that peers will refuse today, because it begins later.  That
+    it ends, and when, is L{mxproxy.tls.expiry}'s.
 
-    Not an error: the file may be renewed at any time, and a proxy that runs can pick
-    the new one up.
+    Not an error: the file may be renewed at any time, and a proxy that runs picks the new
+    one up.
 
     @return: no line or one.
     """
-    now = datetime.now(timezone.utc)
-    if certificate.not_valid_after_utc < now:
-        what = f"expired at {stamp(certificate.not_valid_after_utc)}"
-    elif certificate.not_valid_before_utc > now:
-        what = f"is not valid before {stamp(certificate.not_valid_before_utc)}"
-    else:
+    begins = certificate.not_valid_before_utc
+    if begins <= datetime.now(timezone.utc):
         return ()
-    return (f"the certificate in {source.origin} {what}: peers will refuse it",)
+    when = f"is not valid before {stamp(begins)}"
+    return (f"the certificate in {source.origin} {when}: peers will refuse it",)
 
 
 def stamp(moment: datetime) -> str:
@@ -134,13 +135,22 @@ def oneLine(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _read(source: PEM, what: str) -> bytes:
-    if source.path is None:
-        return source.text or b""
+def read(source: PEM, what: str) -> bytes:
+    """
+    A PEM text's bytes.
+
+    @param what: what it is, for the error's text.
+    @raise TLSConfigurationError: its file cannot be read.
+    """
+    if source.text is not None:
+        return source.text
+    assert source.path is not None
     try:
         with open(source.path, "rb") as file:
             return file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # A path with a NUL in it is a ValueError.
+        why = getattr(error, "strerror", None) or error
         raise TLSConfigurationError(
-            f"cannot read the {what} file {source.origin}: {error.strerror}"
+            f"cannot read the {what} file {source.origin}: {why}"
         ) from error

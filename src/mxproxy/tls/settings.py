@@ -8,6 +8,7 @@ configuration is parsed, compared and printed without it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -85,9 +86,10 @@ class NameMatcher:
 @dataclass(frozen=True)
 class PEM:
     """
-    One PEM text: in a file, or given inline.
+    One PEM text: in a file, given inline, or read from a file already.
 
-    @ivar path: the file to read when a context is built, or C{None}.
+    @ivar path: the file to read when a context is built; with C{text}, the one that it was
+        read from; or C{None}.
     @ivar text: the text itself, or C{None}.  It may be a private key, so it is never
         part of the C{repr}.
     """
@@ -96,8 +98,8 @@ class PEM:
     text: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.text is None):
-            raise TLSConfigurationError("a PEM is given by a path or inline, and by one of them")
+        if self.path is None and self.text is None:
+            raise TLSConfigurationError("a PEM is given by a path or inline")
 
     @property
     def origin(self) -> str:
@@ -105,6 +107,20 @@ class PEM:
         Where the text is from, for an error message.
         """
         return "the inline PEM" if self.path is None else repr(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Discovered:
+    """
+    Where certificates come from when files of their own say where they are, as SDS's do.
+
+    @ivar paths: those files.
+    @ivar read: reads them again.  Of the settings that it returns, only those in
+        L{RENEWABLE} count.  It may be called in another thread.
+    """
+
+    paths: tuple[str, ...]
+    read: Callable[[], TLSSettings]
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,10 @@ class TLSSettings:
     @ivar certificate: the own chain, the own certificate first.
     @ivar key: the private key of the first certificate in it, not encrypted.
     @ivar authorities: the certificates trusted to sign a peer's; nothing else is.
+    @ivar crl: lists of certificates that are revoked.  With one, as in Envoy, each
+        certificate of a peer's chain has to have a current list of its issuer's.
+    @ivar only_verify_leaf_cert_crl: look the peer's own certificate up only, not those of
+        the authorities above it.
     @ivar alpn: protocol names, in the own order of preference.
     @ivar accepted: identities of which a peer has to prove one: C{spiffe://…} or another
         URI, a DNS name, an IP address; or a L{NameMatcher}.  Empty: whoever the
@@ -122,16 +142,28 @@ class TLSSettings:
     @ivar minimum: the oldest version spoken.
     @ivar maximum: the newest version spoken.
     @ivar ciphers: which suites are offered.
+    @ivar discovered: where the certificates are to be looked for again, if not in the same
+        files.
     """
 
     certificate: PEM | None = None
     key: PEM | None = None
     authorities: PEM | None = None
+    crl: PEM | None = None
+    only_verify_leaf_cert_crl: bool = False
     alpn: tuple[str, ...] = ()
     accepted: tuple[str | NameMatcher, ...] = ()
     minimum: TLSVersion = TLSVersion.TLS12
     maximum: TLSVersion = TLSVersion.TLS13
     ciphers: CipherProfile = CipherProfile.INTERMEDIATE
+    discovered: Discovered | None = field(default=None, compare=False, repr=False)
+
+
+#: The fields of L{TLSSettings} that are PEM texts.
+PEMS = ("certificate", "key", "authorities", "crl")
+
+#: The fields that may change while the proxy runs.
+RENEWABLE = (*PEMS, "only_verify_leaf_cert_crl", "accepted")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..chain import (
 from ..config.plan import ClusterPlan, FilterSpec, TransportSocketMatch
 from ..interfaces import IChainContext, IFilter
 from ..tcp import UpstreamFactory
+from ..tls.reload import CertificateReloader
 from .cluster import Cluster
 from .health import CheckFactory
 from .sockets import UpstreamChain, UpstreamSocket
@@ -27,10 +28,16 @@ from .sockets import UpstreamChain, UpstreamSocket
 _MESH = "istio"
 
 
-def buildCluster(plan: ClusterPlan, claims: Claims, context: IChainContext) -> Cluster:
+def buildCluster(
+    plan: ClusterPlan,
+    claims: Claims,
+    context: IChainContext,
+    certificates: CertificateReloader,
+) -> Cluster:
     """
     @param claims: see L{mxproxy.chain.configure}.
     @param context: the cluster's.
+    @param certificates: looks after the files of TLS.
     @raise ChainError: it cannot be built.
     @raise mxproxy.tls.settings.TLSConfigurationError: TLS settings cannot be used.
     """
@@ -44,7 +51,7 @@ def buildCluster(plan: ClusterPlan, claims: Claims, context: IChainContext) -> C
         *plan.transport_socket_matches,
         TransportSocketMatch("", {}, plan.tls, plan.proxy_protocol),
     )
-    sockets = [_socket(plan, kind, filters, context) for kind in kinds]
+    sockets = [_socket(plan, kind, filters, context, certificates) for kind in kinds]
     try:
         return Cluster(context.clock, plan, sockets, context.count)
     except ValueError as error:
@@ -56,6 +63,7 @@ def _socket(
     kind: TransportSocketMatch,
     configured: Sequence[tuple[FilterSpec, IFilter]],
     context: IChainContext,
+    certificates: CertificateReloader,
 ) -> UpstreamSocket:
     specs = [spec for spec, _ in configured]
     filters = [filter for _, filter in configured]
@@ -64,15 +72,15 @@ def _socket(
         tls = replace(tls, alpn=tuple(name for name in tls.alpn if not name.startswith(_MESH)))
 
     inner = wrapFilters(UpstreamFactory(context), specs, filters, context)
-    chain = wrapTLS(inner, tls, filters, context, plan.tls_handshake_timeout)
+    timeout = plan.tls_handshake_timeout
+    chain = wrapTLS(inner, tls, filters, context, timeout, certificates)
     check = None
     if plan.health_checks:
         # None of the filters: a check has no application, and nobody to tell of a peer.
-        check = wrapTLS(CheckFactory(), tls, (), context, plan.tls_handshake_timeout)
+        check = wrapTLS(CheckFactory(), tls, (), context, timeout, certificates)
     return UpstreamSocket(
         UpstreamChain(chain, exchangesMetadata(filters)),
         None if check is None else UpstreamChain(check, False),
         kind.match,
         kind.proxy_protocol,
-        plan.socket_options,
     )
