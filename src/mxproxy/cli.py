@@ -3,8 +3,7 @@ The C{mxproxy} command: everything around a sidecar that is not running one.
 
 A subcommand is one entry of L{COMMANDS}: a word, a line of help, and the module whose
 C{main(argv)} is called with what follows the word; it is imported when the word is given.
-C{probe} and C{decode} will be two more.  (C{twistd mxproxy} is
-L{mxproxy.tap}.)
+(C{twistd mxproxy} is L{mxproxy.tap}.)
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ class Command:
 
 COMMANDS = (
     Command("demo", "two sidecars on this machine, and what they learn", "mxproxy.demo"),
+    Command(
+        "probe", "what a sidecar is: its TLS, its certificate, its metadata", "mxproxy.tools.probe"
+    ),
     Command(
         "validate",
         "what is wrong with a file for --config, or OK",

@@ -47,6 +47,25 @@ class AnnotateTests(SynchronousTestCase):
             self.assertTrue(row.data)
             position += len(row.data)
 
+    def test_faults(self) -> None:
+        """
+        Which byte is wrong, or which one is missing.
+        """
+        for data, fault in [
+            (TINY, None),
+            (TINY + b"application", None),
+            (b"", None),
+            (MAGIC.to_bytes(4, "big")[:2] + b"x", 2),
+            (TINY[:3], 3),
+            (TINY[:6], 6),
+            (TINY[:60], 60),
+            (encodePrefix(b"\x0a\x01\xff"), 10),
+            (encodePrefix(b"\x0f"), 8),
+            (encodePrefix(b"\x12\x05\x0a"), 10),
+        ]:
+            faults = [row.fault for row in annotate(data) if row.fault is not None]
+            self.assertEqual(faults[:1], [] if fault is None else [fault], data)
+
     @given(st.integers(0, len(TINY) - 9), st.integers(1, 255))
     def test_anyByteWrong(self, where: int, change: int) -> None:
         """

@@ -26,6 +26,8 @@ from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
 from ..pki import Authority
+from ..tools.dissect import condense
+from ..tools.page import Page
 from ..wire.annotate import annotate
 from ..wire.exchange import ALPN
 from ..wire.metadata import Node
@@ -33,8 +35,6 @@ from ..wire.peerstate import PeerState
 from ..wire.prefix import MAGIC_BYTES
 from . import EXIT_INTERRUPTED
 from .clients import GREETING, HOST, ClientTLS, Reply, get, makeApplication, post, talk
-from .dissect import condense
-from .page import Page
 from .processes import DemoFailed, Sidecar, findClosed, findTwistd, reservePorts
 
 TRUST_DOMAIN: Final = "demo"
@@ -378,7 +378,7 @@ class Demo:
         reply = await self._talk(inbound, request, self._mutual(ALPN))
         known = reply.data.startswith(MAGIC_BYTES) and reply.body == GREETING
         _require(known, "the prefix and the greeting", reply)
-        for offset, data, depth, text in condense(annotate(reply.data)):
+        for offset, data, depth, text, _ in condense(annotate(reply.data)):
             shown = data[:_HEX].hex(" ") + (" ..." if len(data) > _HEX else "")
             columns = (
                 page.style(f"{offset:04x}", "dim"),

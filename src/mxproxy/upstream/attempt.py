@@ -154,7 +154,7 @@ class Attempt:
         if self._timedOut:
             reason = f"connect_timeout: no connection within {self._timeout:g} s"
         else:
-            reason = f"connect_failed: {_brief(failure)}"
+            reason = f"connect_failed: {brief(failure)}"
         self._peer.closing(reason)
         self._fail(reason)
 
@@ -187,7 +187,7 @@ def setNoDelay(transport: ITransport) -> None:
         set_(True)
 
 
-def _brief(failure: Failure) -> str:
+def brief(failure: Failure) -> str:
     """An error of connecting, in a few words."""
     error = failure.value
     cause: object = error

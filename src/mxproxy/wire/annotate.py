@@ -45,12 +45,15 @@ class Row(NamedTuple):
     @ivar data: the bytes.
     @ivar depth: how many messages they are inside of.
     @ivar text: what they say, or what is wrong with them.
+    @ivar fault: where the byte is that makes no sense, or the one that is missing; C{None} in a
+        row of which nothing is wrong.
     """
 
     offset: int
     data: bytes
     depth: int
     text: str
+    fault: int | None = None
 
 
 class _Nonsense(Exception):
@@ -74,22 +77,25 @@ def annotate(data: bytes) -> Iterator[Row]:
     magic = data[: len(MAGIC_BYTES)]
     if not MAGIC_BYTES.startswith(magic):
         good = next(i for i, byte in enumerate(magic) if byte != MAGIC_BYTES[i])
-        yield Row(0, data, 0, f"not a prefix: byte {good} is not the magic's")
+        yield Row(0, data, 0, f"not a prefix: byte {good} is not the magic's", good)
         return
     if len(magic) < len(MAGIC_BYTES):
         if magic:
-            yield Row(0, magic, 0, f"magic, cut off after {len(magic)} of {len(MAGIC_BYTES)} bytes")
+            cut = f"magic, cut off after {len(magic)} of {len(MAGIC_BYTES)} bytes"
+            yield Row(0, magic, 0, cut, len(data))
         return
     yield Row(0, magic, 0, "magic")
     number = data[len(MAGIC_BYTES) : HEADER_SIZE]
     if len(data) < HEADER_SIZE:
         if number:
-            yield Row(len(magic), number, 0, f"length, cut off after {len(number)} of 4 bytes")
+            cut = f"length, cut off after {len(number)} of 4 bytes"
+            yield Row(len(magic), number, 0, cut, len(data))
         return
     length = int.from_bytes(number, "big")
     payload = data[HEADER_SIZE : HEADER_SIZE + length]
     cut = f", but only {len(payload)} bytes follow" if len(payload) < length else ""
-    yield Row(len(magic), number, 0, f"length {length}{cut}")
+    fault = len(data) if cut else None
+    yield Row(len(magic), number, 0, f"length {length}{cut}", fault)
     yield from _message(data, HEADER_SIZE, HEADER_SIZE + len(payload), "Any", 0)
     if len(data) > HEADER_SIZE + length:
         rest = data[HEADER_SIZE + length :]
@@ -102,7 +108,7 @@ def render(rows: Iterable[Row], width: int = 32) -> Iterator[str]:
 
     @param width: how many bytes of a row are shown before an ellipsis.
     """
-    for offset, data, depth, text in rows:
+    for offset, data, depth, text, _ in rows:
         shown = data[:width].hex(" ") + (" ..." if len(data) > width else "")
         yield f"{offset:06x}  {'  ' * depth + text:<64}  {shown}"
 
@@ -112,29 +118,31 @@ def _message(data: bytes, start: int, end: int, name: str, depth: int) -> Iterat
     The rows of one message, which is C{data[start:end]}.
     """
     if depth > _MAX_DEPTH:
-        yield Row(start, data[start:end], depth, f"{name}: nested more than {_MAX_DEPTH} deep")
+        text = f"{name}: nested more than {_MAX_DEPTH} deep"
+        yield Row(start, data[start:end], depth, text, start)
         return
     while start < end:
         try:
-            body, stop, text, inner = _field(data, start, end, name)
+            body, stop, text, inner, bad = _field(data, start, end, name)
         except _Nonsense as error:
             text = f"{name}: {error.text} (byte {error.offset})"
-            yield Row(start, data[start:end], depth, text)
+            yield Row(start, data[start:end], depth, text, error.offset)
             return
         if inner:
             yield Row(start, data[start:body], depth, f"{name}.{text}")
             yield from _message(data, body, stop, inner, depth + 1)
         else:
-            yield Row(start, data[start:stop], depth, f"{name}.{text}")
+            fault = None if bad is None else body + bad
+            yield Row(start, data[start:stop], depth, f"{name}.{text}", fault)
         start = stop
 
 
-def _field(data: bytes, start: int, end: int, name: str) -> tuple[int, int, str, str]:
+def _field(data: bytes, start: int, end: int, name: str) -> tuple[int, int, str, str, int | None]:
     """
     One field of a message.
 
-    @return: where its value begins, where it ends, what it says, and the name of the message
-        that it holds (or nothing).
+    @return: where its value begins, where it ends, what it says, the name of the message that it
+        holds (or nothing), and which byte of the value is wrong, if one is.
     @raise _Nonsense: this is not a field.
     """
     tag, body = _varint(data, start, end)
@@ -142,7 +150,7 @@ def _field(data: bytes, start: int, end: int, name: str) -> tuple[int, int, str,
     label, kind = _FIELDS[name].get(number, (f"field {number}, unknown", ""))
     if wire == _VARINT:
         value, stop = _varint(data, body, end)
-        return body, stop, f"{label} = {value}", ""
+        return body, stop, f"{label} = {value}", "", None
     if wire == _DELIMITED:
         size, body = _varint(data, body, end)
     elif wire in (_FIXED64, _FIXED32):
@@ -154,12 +162,13 @@ def _field(data: bytes, start: int, end: int, name: str) -> tuple[int, int, str,
         raise _Nonsense(body, f"{label} wants {size} bytes where {end - body} are left")
     raw = data[body:stop]
     if wire == _DELIMITED and kind in _FIELDS:
-        return body, stop, f"{label}, {size} bytes: {kind}", kind
+        return body, stop, f"{label}, {size} bytes: {kind}", kind, None
     if wire == _DELIMITED and kind == "text":
-        return body, stop, f"{label} = {_text(raw)}", ""
+        text, bad = _text(raw)
+        return body, stop, f"{label} = {text}", "", bad
     if wire == _FIXED64 and kind == "number":
-        return body, stop, f"{label} = {struct.unpack('<d', raw)[0]!r}", ""
-    return body, stop, f"{label}, {size} bytes", ""
+        return body, stop, f"{label} = {struct.unpack('<d', raw)[0]!r}", "", None
+    return body, stop, f"{label}, {size} bytes", "", None
 
 
 def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
@@ -174,8 +183,8 @@ def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
     raise _Nonsense(start, "a number that does not end")
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes) -> tuple[str, int | None]:
     try:
-        return repr(raw.decode("utf-8"))
+        return repr(raw.decode("utf-8")), None
     except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start}: {raw!r}"
+        return f"not UTF-8 at byte {error.start}: {raw!r}", error.start

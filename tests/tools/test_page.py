@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.demo.dissect import condense
-from mxproxy.demo.page import Page, wrapCommand
+from mxproxy.tools.dissect import condense
+from mxproxy.tools.page import Page, wrapCommand
 from mxproxy.wire.annotate import annotate
 from mxproxy.wire.metadata import Node, encodeMetadata
 from mxproxy.wire.prefix import encodePrefix

@@ -28,12 +28,14 @@ class Line(NamedTuple):
     Some bytes and what they say.
 
     @ivar depth: how many Structs they are inside of.
+    @ivar fault: see L{Row}.
     """
 
     offset: int
     data: bytes
     depth: int
     text: str
+    fault: int | None = None
 
 
 def condense(rows: Iterable[Row]) -> Iterator[Line]:
@@ -58,7 +60,8 @@ def condense(rows: Iterable[Row]) -> Iterator[Line]:
 
 def _line(rows: list[Row], text: str) -> Line:
     data = b"".join(row.data for row in rows)
-    return Line(rows[0].offset, data, -(-rows[0].depth // _MESSAGES), text)
+    fault = next((row.fault for row in rows if row.fault is not None), None)
+    return Line(rows[0].offset, data, -(-rows[0].depth // _MESSAGES), text, fault)
 
 
 def _say(text: str, key: str) -> str:

@@ -16,7 +16,7 @@ WIDTH: Final = 80
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "cyan": "36"}
 
 # What is drawn where the stream's encoding has no more than ASCII.
-_PLAIN: Final = str.maketrans({"─": "-", "═": "=", "▶": ">", "✓": "+", "✗": "x"})
+_PLAIN: Final = str.maketrans({"─": "-", "═": "=", "▶": ">", "✓": "+", "✗": "x", "…": "~"})
 
 
 class Page:
@@ -73,6 +73,21 @@ class Page:
         Print a line for a shell, however long it is.
         """
         self.line(f"   {self.style(line, 'cyan')}")
+
+
+def printable(text: str, limit: int = 200) -> str:
+    r"""
+    Somebody else's text as it can go to any terminal: one line of bounded length, nothing in it
+    but what prints.
+
+    >>> printable("a\nb\x1b[2J", 9)
+    'a\\\\nb\\\\x1b…'
+    """
+    escaped = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
+        for one in text[: limit + 1]
+    )
+    return escaped if len(escaped) <= limit else f"{escaped[: limit - 1]}…"
 
 
 def wrapCommand(words: Sequence[str], width: int) -> list[str]:
