@@ -4,10 +4,13 @@ A plan, run and stopped.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.endpoints import clientFromString
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from mxproxy.config.plan import DRAIN_TIME
 from mxproxy.connection import Connection
 from mxproxy.service import STOP_TIMEOUT, CannotStart, ProxyService
 from mxproxy.testing import ApplicationFactory, MemoryReactor, Sidecars
@@ -42,9 +45,9 @@ class StartTests(SynchronousTestCase):
 class StopTests(ProxyTestCase):
     def test_stopped(self) -> None:
         """
-        Nothing listens any more, and what was open is dropped.
+        Nothing listens any more, and without any time for it what was open is dropped.
         """
-        self.start()
+        self.start(replace(onePlan(Node(), PORT, SERVER), drain_time=0.0))
         clients = [self.dial(), self.dial()]
         stopping = self.proxy.service.stopService()
         self.assertEqual([port.getHost().port for port in self.reactor.ports], [SERVER])
@@ -54,6 +57,38 @@ class StopTests(ProxyTestCase):
         self.assertEqual(self.told[-2:], ["closed: proxy: shutdown"] * 2)
         self.assertEqual([client.losses for client in clients], [["lost"]] * 2)
         self.assertQuiet(*clients)
+
+    def test_drained(self) -> None:
+        """
+        Nothing listens any more; what is open has its time, and the clusters live as long.
+        """
+        self.start()
+        client = self.dial()
+        stopping = self.proxy.service.stopService()
+        self.settle()
+        self.assertEqual([port.getHost().port for port in self.reactor.ports], [SERVER])
+        client.write(b"still here")
+        self.settle()
+        self.assertEqual(self.server.received, b"still here")
+        self.assertNoResult(stopping)
+        self.reactor.advance(DRAIN_TIME)
+        self.successResultOf(stopping)
+        self.assertEqual(self.told[-1], "closed: proxy: drain")
+        for application in client, self.server:
+            self.assertEqual(application.endings, 1)
+            application.close()
+        self.settle()
+        self.assertQuiet(client)
+
+    def test_idle(self) -> None:
+        """
+        With nothing open it is over at once.
+        """
+        self.start()
+        stopping = self.proxy.service.stopService()
+        self.settle()
+        self.successResultOf(stopping)
+        self.assertQuiet()
 
     def test_stoppedAllTheSame(self) -> None:
         """
@@ -67,20 +102,23 @@ class StopTests(ProxyTestCase):
         self.settle()
         self.assertNoResult(stopping)
         with capturedLogs() as events:
-            self.reactor.advance(STOP_TIMEOUT)
+            self.reactor.advance(DRAIN_TIME + STOP_TIMEOUT)
             self.settle()
         self.successResultOf(stopping)
         connections.closed(stuck)
         self.assertIn("stopping with 1 connections open", [formatEvent(event) for event in events])
 
     def test_stoppedWhileConnecting(self) -> None:
-        self.start()
+        # Less than connecting may take.
+        self.start(replace(onePlan(Node(), PORT, SERVER), drain_time=8.0))
         self.reactor.silent.add(("127.0.0.1", SERVER))
         client = self.dial()
         stopping = self.proxy.service.stopService()
-        self.settle()
+        self.reactor.advance(8.0)
         self.successResultOf(stopping)
-        self.assertEqual(self.told, ["opened", "closed: proxy: shutdown"])
+        self.assertEqual(self.told, ["opened", "closed: proxy: drain"])
+        client.close()
+        self.settle()
         self.assertQuiet(client)
 
     def test_stoppedDuringHandshakes(self) -> None:
@@ -98,7 +136,7 @@ class StopTests(ProxyTestCase):
             stopping = [
                 proxy.service.stopService() for proxy in (sidecars.inbound, sidecars.outbound)
             ]
-            sidecars.reactor.settle()
+            sidecars.reactor.advance(DRAIN_TIME)
             for deferred in stopping:
                 self.successResultOf(deferred)
             for application in [*clients.built, *sidecars.servers.built]:

@@ -69,8 +69,10 @@ class Peer:
     One side of a connection.  Attributes are described in L{IPeer}.
 
     @ivar open: whether it is connected.
-    @ivar transport: the lowest one, while it is open; to close the connection from
+    @ivar transport: the lowest one, while it is open; to drop the connection from
         outside of its chain.
+    @ivar close: closes this side in order, once what was written is flushed; C{None} while
+        nothing is at the top of its chain that could.
     @ivar close_reason: why this side ended, C{"token"} or C{"token: detail"}; the first
         one said is kept.  Empty while it is open.
     """
@@ -99,6 +101,7 @@ class Peer:
         self.bytes_sent = 0
         self.open = False
         self.transport: Any = None
+        self.close: Callable[[], object] | None = None
         self.whenLost = whenLost
 
     @property
@@ -317,6 +320,32 @@ class Connection:
         if not self.close_reason:
             self.close_reason = reason
 
+    def end(self, reason: str) -> None:
+        """
+        Close it in order, from outside of its chain: what was read is written.  A side of which
+        the handshakes are not over is dropped, since nobody has said anything yet.
+
+        @param reason: see L{closing}.
+        """
+        self.closing(reason)
+        # An attempt at an upstream ends with its downstream; by itself it would try the next host.
+        for peer in (self.upstream, self.downstream) if self._joined else (self.downstream,):
+            if peer.close is not None:
+                peer.close()
+            elif peer.transport is not None:
+                peer.transport.abortConnection()
+
+    def abort(self, reason: str) -> None:
+        """
+        Drop it at once.
+
+        @param reason: see L{closing}.
+        """
+        self.closing(reason)
+        for peer in (self.upstream, self.downstream):
+            if peer.transport is not None:
+                peer.transport.abortConnection()
+
     def lost(self, peer: Peer, reason: Failure) -> None:
         """
         C{peer}'s transport is gone.  Said by the topmost connected protocol, once; when
@@ -326,6 +355,7 @@ class Connection:
             return
         peer.open = False
         transport, peer.transport = peer.transport, None
+        peer.close = None
         del transport.__conform__
         peer.closing(_describe(reason))
         if peer.peer_state is PeerState.PENDING:

@@ -20,6 +20,7 @@ from .connection import Connection
 from .filters.original_dst import OriginalDst
 from .interfaces import IChainContext, IConnectionObserver
 from .layers.base import build, connect
+from .socketoptions import SocketOption, setOptions
 from .upstream import setNoDelay
 
 
@@ -47,6 +48,7 @@ class _Accept(Protocol):
         """A connection was accepted."""
         factory = self.factory
         setNoDelay(transport)
+        setOptions(transport, factory.socketOptions)
         if factory.bufferLimit:
             # What is read at once, and what may wait to be sent before the other side is
             # paused; never more than is Twisted's own measure.
@@ -75,6 +77,7 @@ class ListenerFactory(Factory):
 
     @ivar inner: the first layer's factory.
     @ivar bufferLimit: bytes; see L{ListenerPlan}.
+    @ivar socketOptions: of accepted sockets.
     """
 
     noisy = False
@@ -85,11 +88,13 @@ class ListenerFactory(Factory):
         context: IChainContext,
         observers: Sequence[IConnectionObserver],
         bufferLimit: int | None = None,
+        socketOptions: Sequence[SocketOption] = (),
     ) -> None:
         self.inner = inner
         self.context = context
         self.observers = tuple(observers)
         self.bufferLimit = bufferLimit
+        self.socketOptions = socketOptions
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{Factory.buildProtocol}."""

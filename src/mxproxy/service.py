@@ -7,7 +7,9 @@ listens: L{ProxyService} either is whole or is not.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -31,6 +33,8 @@ from .chain import (
 from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
+from .lifecycle.draining import Drain
+from .lifecycle.signals import SignalHandler
 from .listener import ListenerFactory, listenerFilters
 from .observe.access_log import formatAddress
 from .observe.counters import Counters
@@ -38,6 +42,7 @@ from .observe.faults import FaultLog
 from .observe.format import FormatError
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
+from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .tls.reload import CertificateReloader
 from .upstream import Cluster
 from .upstream.building import buildCluster
@@ -56,12 +61,16 @@ class CannotStart(SystemExit, Exception):
 #: Seconds that connections which were dropped may take to be told closed.
 STOP_TIMEOUT = 5.0
 
+#: What tells a proxy to stop.
+STOP_SIGNALS = signal.SIGTERM, signal.SIGINT
+
 
 class ProxyService(Service):
     """
     A plan, running.
 
     @ivar counters: what was counted, by Envoy's names.
+    @ivar telemetry: what they are measured by, or C{None} where nobody could look at it.
     @ivar connections: those that are open.
     @ivar ports: what listens, while running.
     @ivar certificates: looks after the files of TLS; its C{reloadNow} reads them at once.
@@ -83,10 +92,15 @@ class ProxyService(Service):
         self.ports: list[IListeningPort] = []
         self.certificates = CertificateReloader(reactor, plan.tls_reload_interval)
         self._reactor = reactor
+        self._started = False
         self._logs = AccessLogs(reactor)
         self._observers = [FaultLog(), *observers]
         if plan.access_log:
             self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
+        self.telemetry: Telemetry | None = None
+        if plan.admin:
+            self.telemetry = buildTelemetry(plan, reactor, self.counters)
+            self._observers.append(self.telemetry)
         # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
         self._observers.append(self.connections)
@@ -144,11 +158,16 @@ class ProxyService(Service):
             default = self._chain(plan, plan.default_filter_chain, claims)
         specs = listenerFilters(plan)
         filters = configureFilters(specs, claims)
+        if self.telemetry is not None:
+            exchanges = any(chain.exchanges_metadata for chain in chains)
+            self.telemetry.reports(plan.name, reporterOf(plan.traffic_direction, exchanges))
         switch = SwitchFactory(chains, default, context)
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
         observers = [*logs, *self._observers]
-        factory = ListenerFactory(inner, context, observers, plan.per_connection_buffer_limit)
+        factory = ListenerFactory(
+            inner, context, observers, plan.per_connection_buffer_limit, plan.socket_options
+        )
         return plan, serverFromString(self._reactor, plan.endpoint), factory
 
     def _log(
@@ -173,10 +192,16 @@ class ProxyService(Service):
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
             listening = endpoint.listen(factory)
-            listening.addCallbacks(self.ports.append, refused.append)
+            listening.addCallbacks(partial(self._listens, plan), refused.append)
             if refused:
                 reason = " ".join(str(refused[0].value).split())
                 raise CannotStart(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
+
+    def _listens(self, plan: ListenerPlan, port: IListeningPort) -> None:
+        self.ports.append(port)
+        address = formatAddress(port.getHost())
+        if self.telemetry is not None and address is not None:
+            self.telemetry.listens(plan.name, address)
 
     def startService(self) -> None:
         """
@@ -185,6 +210,7 @@ class ProxyService(Service):
         @raise CannotStart: a log cannot be written to.
         """
         Service.startService(self)
+        self._started = True
         try:
             self._logs.start()
         except CannotOpenLog as error:
@@ -192,11 +218,17 @@ class ProxyService(Service):
         self.certificates.start()
         for cluster in self._clusters.values():
             cluster.start()
+        if self.telemetry is not None:
+            self.telemetry.start()
         for port in self.ports:
             self.log.info("listening on {address}", address=formatAddress(port.getHost()))
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more, end what is open, and write the logs out."""
+        """
+        Listen no more, drain what is open, and write the logs out.
+
+        While it lasts, one of L{STOP_SIGNALS} ends what is open at once.
+        """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
@@ -204,13 +236,23 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+        drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
+        # Of a process; in a test, whose service is not started, they are the test runner's.
+        handlers = [SignalHandler(number, drain.hurry, self._reactor) for number in STOP_SIGNALS]
+        for handler in handlers if self._started else ():
+            handler.install()
+        await self._drain(drain)
         self.certificates.stop()
         for cluster in self._clusters.values():
             cluster.stop()
-        self.connections.abortAll("proxy: shutdown")
+        if self.telemetry is not None:
+            self.telemetry.stop()
+        await self._logs.stop()
+
+    async def _drain(self, drain: Drain) -> None:
+        drain.start()
         try:
-            await self.connections.whenNone().addTimeout(STOP_TIMEOUT, self._reactor)
+            await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)
         except defer.TimeoutError:
             # A filter of somebody's has kept a loss to itself.
-            self.log.error("stopping with {open} connections open", open=len(self.connections))
-        await self._logs.stop()
+            self.log.error("stopping with {open} connections open", open=drain.left)

@@ -26,10 +26,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .connection import Connection, Key
-from .idle import IdleWatch
 from .interfaces import IChainContext, IUpstream
 from .layers.base import loseWriteConnection
 from .terminal import Terminal
+from .timeouts import FOR_EVER, Timeouts, Watch
 
 log = Logger()
 
@@ -40,9 +40,11 @@ class Half(Terminal):
     One side of the join: the topmost protocol of its chain.
 
     @ivar other: the other half, from the join until either is lost.
+    @ivar watch: the connection's, if it has a timeout.
     """
 
     other: Half | None = None
+    watch: Watch | None = None
     _readDone = False
 
     # -- bytes
@@ -94,6 +96,8 @@ class Half(Terminal):
             # As with closing: the end waits for as long as there is a producer.
             other.transport.unregisterProducer()
             loseWriteConnection(other.transport)
+            if self.watch is not None:
+                self.watch.halfClosed()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """This side is gone: close the other."""
@@ -132,7 +136,6 @@ class DownstreamHalf(Half):
     """
 
     _connecting: Deferred[Any] | None = None
-    _watch: IdleWatch | None = None
 
     def __init__(self, factory: TCPProxyFactory) -> None:
         super().__init__(factory.context)
@@ -142,6 +145,8 @@ class DownstreamHalf(Half):
         """Nothing is read from here until there is somewhere to write it."""
         self.transport.pauseProducing()
         factory = self.factory
+        if factory.timeouts != FOR_EVER:
+            self.watch = Watch(self.connection, self.context, factory.timeouts, self._timedOut)
         try:
             upstream = factory.pick(self.connection)
         except ValueError as error:
@@ -163,16 +168,14 @@ class DownstreamHalf(Half):
                 side.transport.abortConnection()
 
     def _begin(self, half: Half) -> None:
-        factory = self.factory
-        if factory.idleTimeout:
-            self._watch = IdleWatch(
-                self.connection, self.context.clock, factory.idleTimeout, self._idle
-            )
+        half.watch = self.watch
+        if self.watch is not None:
+            self.watch.joined()
         self.join(half)
         self.transport.resumeProducing()
 
-    def _idle(self) -> None:
-        self.connection.closing(f"proxy: idle_timeout: no byte in {self.factory.idleTimeout:g} s")
+    def _timedOut(self, reason: str) -> None:
+        self.connection.closing(f"proxy: {reason}")
         other = self.other
         self.close()
         if other is not None:
@@ -187,9 +190,8 @@ class DownstreamHalf(Half):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """This side is gone: the attempt at the other, too."""
-        if self._watch is not None:
-            watch, self._watch = self._watch, None
-            watch.stop()
+        if self.watch is not None:
+            self.watch.stop()
         if self._connecting is not None:
             self._connecting.cancel()
         super().connectionLost(reason)
@@ -226,17 +228,16 @@ class TCPProxyFactory(Factory):
         context: IChainContext,
         pick: Callable[[Connection], IUpstream],
         attempts: int | None = None,
-        idleTimeout: float = 0.0,
+        timeouts: Timeouts = FOR_EVER,
     ) -> None:
         """
         @param pick: says where a connection has to go, or raises C{ValueError}.
         @param attempts: see L{IUpstream.connect}.
-        @param idleTimeout: seconds; 0: for ever.
         """
         self.context = context
         self.pick = pick
         self.attempts = attempts
-        self.idleTimeout = idleTimeout
+        self.timeouts = timeouts
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """One half for one connection."""

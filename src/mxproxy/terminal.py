@@ -45,6 +45,7 @@ class Terminal(Protocol):
         """Every layer below has come to its result."""
         self.connection = connectionOf(transport)
         self.peer = getattr(self.connection, self.context.side)
+        self.peer.close = self.close
         Protocol.makeConnection(self, transport)
 
     def dataReceived(self, data: bytes) -> None:

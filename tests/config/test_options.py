@@ -12,6 +12,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from mxproxy import __version__
 from mxproxy.config.options import GROUPS, Options
+from mxproxy.socketoptions import keepalive, userTimeout
 from tests.config.commandline import INBOUND, OUTBOUND, PLAIN, CommandLineCase, parse
 
 DEFAULTS = {
@@ -32,10 +33,16 @@ DEFAULTS = {
     "mx-additional-label": [],
     "filter": [],
     "access-log": None,
+    "drain-time": 20.0,
     "config": None,
     "connect-timeout": 10.0,
     "tls-handshake-timeout": 10.0,
     "inspection-timeout": 1.0,
+    "idle-timeout": 3600.0,
+    "half-closed-timeout": 300.0,
+    "max-connection-duration": 0.0,
+    "tcp-keepalive": keepalive(180, 30, 4),
+    "tcp-user-timeout": (),
     "tls-reload-interval": 5.0,
 }
 
@@ -66,6 +73,9 @@ class ValueTests(CommandLineCase):
             + ["--tls-handshake-timeout", "4", "--mx-server-opening", "eager"]
             + ["--upstream-sni", "db.example", "--upstream-san", "10.0.0.1"]
             + ["--upstream-san", "spiffe://cluster.local/ns/shop/sa/db"]
+            + ["--idle-timeout", "0", "--half-closed-timeout", "0.5"]
+            + ["--max-connection-duration", "9", "--tcp-keepalive", "60:5:2"]
+            + ["--tcp-user-timeout", "1.5"]
         )
         wanted = {
             "mx-timeout": 0.25,
@@ -77,6 +87,11 @@ class ValueTests(CommandLineCase):
             "connect-timeout": 3.0,
             "inspection-timeout": 2.0,
             "tls-handshake-timeout": 4.0,
+            "idle-timeout": 0.0,
+            "half-closed-timeout": 0.5,
+            "max-connection-duration": 9.0,
+            "tcp-keepalive": keepalive(60, 5, 2),
+            "tcp-user-timeout": userTimeout(1.5),
             "upstream-sni": "db.example",
             "upstream-san": ["10.0.0.1", "spiffe://cluster.local/ns/shop/sa/db"],
         }

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from mxproxy.config import options as module
 from mxproxy.config.plan import FilterChainPlan, FilterSpec, HostPlan, Plan
+from mxproxy.filters.tcp_proxy import TCPProxy
+from mxproxy.socketoptions import keepalive, userTimeout
+from mxproxy.timeouts import Timeouts
 from mxproxy.tls.settings import PEM, ClientTLS, ServerTLS
 from tests.config.commandline import ENDS, INBOUND, OUTBOUND, PLAIN, TLS, CommandLineCase, parse
 
@@ -21,7 +24,10 @@ EXCHANGE = {
 }
 
 
-TERMINAL = FilterSpec("envoy.filters.network.tcp_proxy", {"cluster": "upstream"})
+TERMINAL = FilterSpec(
+    "envoy.filters.network.tcp_proxy",
+    settings=TCPProxy("upstream", timeouts=Timeouts(3600, 300)),
+)
 
 
 def beforeTerminal(chain: FilterChainPlan) -> tuple[FilterSpec, ...]:
@@ -171,6 +177,25 @@ class ModeTests(CommandLineCase):
             (cluster.connect_timeout, cluster.tls_handshake_timeout, chain.tls_handshake_timeout),
             (2.0, 3.0, 3.0),
         )
+
+    def test_afterwards(self) -> None:
+        """
+        The timeouts of every chain; the sockets' options on both sides.
+        """
+        plan = parse(
+            [*INBOUND, "--downstream-tls", "permissive", "--idle-timeout", "1"]
+            + ["--half-closed-timeout", "2", "--max-connection-duration", "3"]
+            + ["--tcp-keepalive", "off", "--tcp-user-timeout", "4"]
+        ).plan
+        (listener,) = plan.listeners
+        self.assertEqual(len(listener.chains), 3)
+        for chain in listener.chains:
+            settings = chain.filters[-1].settings
+            self.assertEqual(settings, TCPProxy("upstream", timeouts=Timeouts(1, 2, 3)))
+        for found in (listener.socket_options, plan.clusters[0].socket_options):
+            self.assertEqual(found, userTimeout(4))
+        (cluster,) = parse(INBOUND).plan.clusters
+        self.assertEqual(cluster.socket_options, keepalive(180, 30, 4))
 
 
 class FilterTests(CommandLineCase):

@@ -61,6 +61,36 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("--mx-timeout", "0"), "--mx-timeout '0': that is no number of seconds above 0"),
     (("--mx-timeout", "nan"), "--mx-timeout 'nan': that is no number of seconds above 0"),
     (
+        ("--idle-timeout", "-1"),
+        "--idle-timeout '-1': that is no number of seconds, and not 0 for no limit",
+    ),
+    (
+        ("--max-connection-duration", "inf"),
+        "--max-connection-duration 'inf': that is no number of seconds, and not 0 for no limit",
+    ),
+    (
+        ("--tcp-keepalive", "180:30"),
+        (
+            "--tcp-keepalive '180:30': it has to be TIME:INTERVAL:PROBES, whole numbers as in "
+            "180:30:4, or off"
+        ),
+    ),
+    (
+        ("--tcp-keepalive", "180:0:4"),
+        (
+            "--tcp-keepalive '180:0:4': it has to be TIME:INTERVAL:PROBES, whole numbers as in "
+            "180:30:4, or off"
+        ),
+    ),
+    (
+        ("--tcp-keepalive", "180:30:999"),
+        "--tcp-keepalive '180:30:999': this system does not take 999 for TCP_KEEPCNT",
+    ),
+    (
+        ("--tcp-user-timeout", "1e9"),
+        "--tcp-user-timeout '1e9': this system does not take 1000000000000 for TCP_USER_TIMEOUT",
+    ),
+    (
         ("--connect-timeout", "inf"),
         "--connect-timeout 'inf': that is no number of seconds above 0",
     ),
@@ -215,11 +245,17 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     # What does not go together.
     (
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
-        "--mode beside --config: the file says it all, --access-log and --tls-reload-interval aside",
+        (
+            "--mode beside --config: the file says it; what goes with it is "
+            "--tls-reload-interval, --access-log, --drain-time"
+        ),
     ),
     (
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
-        "--mx-timeout beside --config: the file says it all, --access-log and --tls-reload-interval aside",
+        (
+            "--mx-timeout beside --config: the file says it; what goes with it is "
+            "--tls-reload-interval, --access-log, --drain-time"
+        ),
     ),
     (
         ("--mode", "inbound", *ENDS),

@@ -304,12 +304,15 @@ class EndToEnd(TestCase):
     async def sidecar(self, mode: str, workload: Workload, upstream: str, *options: str) -> Sidecar:
         """
         Run a sidecar that listens on a port which the kernel chooses.
+
+        Told to stop, it drops what is open, unless C{options} say otherwise.
         """
+        drain = () if "--drain-time" in options else ("--drain-time", "0")
         self._sidecars += 1
         log = self.directory / f"{mode}-{self._sidecars}.log"
         child = self.twistd(
             *("--mode", mode, "--listen", "tcp:0:interface=127.0.0.1", "--upstream", upstream),
-            *("--access-log", str(log), *self.identify(workload), *options),
+            *("--access-log", str(log), *self.identify(workload), *drain, *options),
         )
         sidecar = Sidecar(child, workload, log)
         self.addCleanup(sidecar.stop)

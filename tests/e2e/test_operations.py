@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.mesh import EndToEnd
+from twisted.internet.error import ConnectError
+
+from tests.e2e.mesh import EndToEnd, Pair
 from tests.e2e.processes import until
+from tests.e2e.streams import Stream
 
 #: Seconds in which a sidecar that was told to stop has to be gone.
 SOON = 5.0
@@ -60,16 +63,25 @@ class AddressTests(EndToEnd):
 
 
 class StopTests(EndToEnd):
-    async def check(self, number: int) -> None:
+    async def converse(self, drain: str) -> tuple[Pair, Stream, Stream]:
         """
-        Stop both sidecars of a pair in the middle of a conversation.
+        A pair in the middle of a conversation.
+
+        @param drain: the outbound sidecar's C{--drain-time}.
         """
         application, upstream = await self.application()
-        pair = await self.pair(upstream)
+        pair = await self.pair(upstream, outbound=["--drain-time", drain])
         client = await self.connect(pair.port)
         client.write(b"request")
         server = await application.accepts()
         self.assertEqual(await server.reads(7), b"request")
+        return pair, client, server
+
+    async def check(self, number: int) -> None:
+        """
+        Stop both sidecars, without any time for what is open.
+        """
+        pair, client, server = await self.converse("0")
         for sidecar in pair.outbound, pair.inbound:
             sidecar.child.signal(number)
             self.assertEqual(await sidecar.child.ends(SOON), -number)
@@ -85,6 +97,62 @@ class StopTests(EndToEnd):
 
     def test_interrupted(self) -> Any:
         return self.check(signal.SIGINT)
+
+    async def test_finished(self) -> None:
+        """
+        Who is open when it is told to stop may finish; nobody new is taken, and it ends with the
+        last one, by the signal and with the line in the log.
+        """
+        pair, client, server = await self.converse("1000")
+        child = pair.outbound.child
+        child.signal(signal.SIGTERM)
+        await child.says("stopping: draining 1 connections, for at most 1000 s")
+        with self.assertRaises(ConnectError):
+            await self.connect(pair.port)
+        server.write(b"answer")
+        self.assertEqual(await client.reads(6), b"answer")
+        await client.close()
+        await server.close()
+        self.assertEqual(await child.ends(SOON), -signal.SIGTERM)
+        line = await pair.outbound.close()
+        self.assertEqual(line["close_reason"], "downstream: closed")
+        self.assertEqual(line["downstream"]["bytes_sent"], 6)
+
+    async def test_closed(self) -> None:
+        """
+        Who does not finish is closed, in order: with what was written, and TLS with its end.
+        """
+        pair, client, server = await self.converse("0.5")
+        server.write(b"answer")
+        pair.outbound.child.signal(signal.SIGTERM)
+        self.assertEqual(await client.readsRest(), b"answer")
+        self.assertEqual(await server.readsRest(), b"")
+        await server.close()
+        self.assertEqual(await pair.outbound.child.ends(SOON), -signal.SIGTERM)
+        self.assertEqual((await pair.outbound.close())["close_reason"], "proxy: drain")
+        self.assertEqual((await pair.inbound.close())["close_reason"], "downstream: closed")
+
+    async def second(self, first: int, second: int) -> None:
+        """
+        A second signal ends what is open.
+        """
+        pair, client, _ = await self.converse("1000")
+        child = pair.outbound.child
+        child.signal(first)
+        await child.says("stopping: draining 1 connections")
+        child.signal(second)
+        self.assertEqual(await child.ends(SOON), -first)
+        self.assertEqual((await pair.outbound.close())["close_reason"], "proxy: shutdown")
+        self.assertEqual(await client.readsRest(), b"")
+
+    def test_secondSIGTERM(self) -> Any:
+        return self.second(signal.SIGTERM, signal.SIGTERM)
+
+    def test_secondSIGINT(self) -> Any:
+        return self.second(signal.SIGINT, signal.SIGINT)
+
+    def test_secondIsAnother(self) -> Any:
+        return self.second(signal.SIGTERM, signal.SIGINT)
 
 
 class LogRotationTests(EndToEnd):

@@ -26,6 +26,7 @@ from mxproxy.filters.tcp_proxy import TCPProxy, configure
 from mxproxy.filters.tls_inspector import TLSInspector
 from mxproxy.interfaces import ITerminal
 from mxproxy.testing import Application, ApplicationFactory
+from mxproxy.timeouts import Timeouts
 from mxproxy.wire.metadata import Node
 from tests.proxies import PORT, ProxyTestCase
 from tests.wire.test_clienthello import hello, records, serverName
@@ -166,10 +167,12 @@ class GivenUpTests(ProxyTestCase):
 
 
 class IdleTests(ProxyTestCase):
-    def idle(self, timeout: float, **more: Any) -> Application:
-        chain = FilterChainPlan(
-            "chain", (FilterSpec(TCP_PROXY, settings=TCPProxy("cluster", None, (), timeout)),)
-        )
+    def idle(
+        self, timeout: float, half: float = 0, duration: float = 0, **more: Any
+    ) -> Application:
+        timeouts = Timeouts(timeout, half, duration)
+        terminal = FilterSpec(TCP_PROXY, settings=TCPProxy("cluster", timeouts=timeouts))
+        chain = FilterChainPlan("chain", (terminal,))
         cluster = ClusterPlan("cluster", (HostPlan("tcp:127.0.0.1:9000"),))
         self.start(
             Plan(Node(), (ListenerPlan("listener", f"tcp:{PORT}", (chain,)),), (cluster,)), **more
@@ -194,6 +197,7 @@ class IdleTests(ProxyTestCase):
         self.reactor.advance(1.1)
         self.assertEqual((client.endings, self.server.endings), (1, 1))
         self.finish(client)
+        self.assertEqual(self.proxy.service.counters["tcp.idle_timeout"], 1)
         self.assertEqual(self.told[-1], "closed: proxy: idle_timeout: no byte in 8 s")
 
     def test_eitherDirection(self) -> None:
@@ -222,6 +226,80 @@ class IdleTests(ProxyTestCase):
         self.assertEqual(client.received, b"x")
         self.finish(client)
         self.assertIn("idle_timeout", self.told[-1])
+
+    def test_halfClosedSooner(self) -> None:
+        """
+        It has a timeout of its own, which begins when either side has ended its stream.
+        """
+        for first in (0, 1):
+            client = self.idle(100.0, 8.0)
+            one, other = (client, self.server)[:: 1 - 2 * first]
+            self.reactor.advance(50)
+            one.end()
+            self.settle()
+            self.reactor.advance(7)
+            other.write(b"x")
+            self.reactor.advance(7)
+            self.assertFalse(self.isOver())
+            self.reactor.advance(2.1)
+            self.assertEqual(one.received, b"x")
+            self.finish(client)
+            self.assertEqual(self.told[-1], "closed: proxy: half_closed_timeout: no byte in 8 s")
+            self.assertEqual(self.proxy.service.counters["tcp.half_closed_timeout"], 1)
+
+    def test_duration(self) -> None:
+        """
+        Whatever moves; and the seconds before the upstream was connected count.
+        """
+        client = self.idle(8.0, duration=20.0)
+        for _ in range(4):
+            self.reactor.advance(4.9)
+            client.write(b"x")
+            self.server.write(b"y")
+            self.settle()
+        self.assertFalse(self.isOver())
+        self.reactor.advance(0.5)
+        self.finish(client)
+        self.assertEqual(self.told[-1], "closed: proxy: max_connection_duration: open for 20 s")
+        self.assertEqual(self.proxy.service.counters["tcp.max_downstream_connection_duration"], 1)
+
+    def test_durationBeforeItIsJoined(self) -> None:
+        """
+        An upstream that does not answer does not make it longer.
+        """
+        for timeouts in (Timeouts(duration=4), Timeouts(1, 1, 4)):
+            self.start(
+                Plan(
+                    Node(),
+                    (
+                        ListenerPlan(
+                            "listener",
+                            f"tcp:{PORT}",
+                            (
+                                FilterChainPlan(
+                                    "chain",
+                                    (
+                                        FilterSpec(
+                                            TCP_PROXY,
+                                            settings=TCPProxy("cluster", timeouts=timeouts),
+                                        ),
+                                    ),
+                                ),
+                            ),
+                        ),
+                    ),
+                    (ClusterPlan("cluster", (HostPlan("tcp:10.0.0.1:1"),)),),
+                )
+            )
+            self.reactor.silent.add(("10.0.0.1", 1))
+            client = self.dial()
+            self.reactor.advance(3.9)
+            self.assertFalse(self.isOver())
+            self.reactor.advance(0.2)
+            client.close()
+            self.settle()
+            self.assertEqual(self.told[-1], "closed: proxy: max_connection_duration: open for 4 s")
+            self.assertQuiet(client)
 
     def test_forEver(self) -> None:
         client = self.idle(0.0)
@@ -259,8 +337,15 @@ class IdleTests(ProxyTestCase):
 class ConfigureTests(SynchronousTestCase):
     def test_configure(self) -> None:
         self.assertEqual(configure({"cluster": "a"}), TCPProxy("a"))
-        settings = configure({"cluster": "a", "idle_timeout": "3"})
-        self.assertEqual(settings, TCPProxy("a", idle_timeout=3.0))
+        settings = configure(
+            {
+                "cluster": "a",
+                "idle_timeout": "3",
+                "half_closed_timeout": "2",
+                "max_connection_duration": "1",
+            }
+        )
+        self.assertEqual(settings, TCPProxy("a", timeouts=Timeouts(3, 2, 1)))
         self.assertTrue(ITerminal.providedBy(settings))
         for wrong in ({}, {"cluster": "a", "idle_timeout": "-1"}, {"cluster": "a", "x": "y"}):
             self.assertRaises(OptionError, configure, wrong)

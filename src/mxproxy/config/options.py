@@ -26,13 +26,15 @@ from twisted.python import usage
 from .. import __version__
 from ..observe.writer import STDOUT, checkWritable
 from ..plugins import UnknownFilter, findFilter
+from ..socketoptions import SocketOption, keepalive, userTimeout
+from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
 from .envoy import RefusedFile, readPlan
 from .errors import ConfigurationError, oneLine
 from .nodemetadata import readNodeMetadata
-from .plan import METADATA_EXCHANGE, FilterSpec, Plan
+from .plan import DRAIN_TIME, METADATA_EXCHANGE, FilterSpec, Plan
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -55,6 +57,12 @@ _ALPN_LIMIT = 255
 # The prefix's length field has four bytes.
 _PREFIX_LIMIT = 2**32 - 1
 
+# Below the 240 s after which the most forgetful of the large clouds' load balancers forgets a
+# connection that is silent; and a peer that has vanished is noticed in five minutes.
+_KEEPALIVE = "180:30:4"
+
+_OFF = "off"
+
 
 # -- from text to value: each raises a ValueError that says what would be right
 
@@ -67,6 +75,39 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError("that is no number of seconds above 0")
     return value
+
+
+def _secondsOrNever(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError("that is no number of seconds, and not 0 for no limit")
+    return value
+
+
+def _keepalive(text: str) -> tuple[SocketOption, ...]:
+    if text == _OFF:
+        return ()
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split(":")]
+    if len(numbers) != 3 or not all(numbers):
+        raise ValueError(
+            f"it has to be TIME:INTERVAL:PROBES, whole numbers as in {_KEEPALIVE}, or {_OFF}"
+        )
+    return keepalive(*numbers)
+
+
+def _userTimeout(text: str) -> tuple[SocketOption, ...]:
+    value = _secondsOrNever(text)
+    return userTimeout(value) if value else ()
+
+
+def _secondsOrZero(text: str) -> float:
+    try:
+        return float(text) if float(text) == 0 else _seconds(text)
+    except ValueError:
+        raise ValueError("that is no number of seconds, nor 0") from None
 
 
 def _bytes(text: str) -> int:
@@ -161,6 +202,7 @@ class Option:
         that is always the same.
     @ivar check: makes the value of the text, or raises a ValueError that says why not.
     @ivar repeatable: it may be given several times, and is a list.
+    @ivar process: it is about the process, whatever runs in it, and goes with C{--config}.
     """
 
     name: str
@@ -169,6 +211,7 @@ class Option:
     check: Callable[[str], object] = str
     default: str | None = None
     repeatable: bool = False
+    process: bool = False
 
 
 GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
@@ -239,9 +282,10 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "tls-reload-interval",
                 "SECONDS",
                 "How often to look whether these files have been renewed. New connections get "
-                "what is new when it is good as a whole. Also beside --config.",
+                "what is new when it is good as a whole.",
                 _seconds,
                 "5",
+                process=True,
             ),
             Option("upstream-sni", "NAME", "The server name to ask the upstream for.", _serverName),
             Option(
@@ -313,7 +357,51 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         ),
     ),
     (
-        "The rest",
+        "Timeouts of a connection that is made",
+        (
+            Option(
+                "idle-timeout",
+                "SECONDS",
+                "Close a connection on which no byte has moved for so long; 0: never.",
+                _secondsOrNever,
+                f"{IDLE:g}",
+            ),
+            Option(
+                "half-closed-timeout",
+                "SECONDS",
+                "The same, once one side has ended its stream; 0: as the other connections.",
+                _secondsOrNever,
+                f"{HALF_CLOSED:g}",
+            ),
+            Option(
+                "max-connection-duration",
+                "SECONDS",
+                "Close a connection that has been open for so long, whatever moves; 0: never.",
+                _secondsOrNever,
+                "0",
+            ),
+            Option(
+                "tcp-keepalive",
+                "TIME:INTERVAL:PROBES",
+                "On both sides: after TIME seconds of silence ask the peer's kernel every INTERVAL "
+                "seconds whether it is there; after so many PROBES without an answer the "
+                f"connection is reset. {_OFF}: never ask.",
+                _keepalive,
+                _KEEPALIVE,
+            ),
+            Option(
+                "tcp-user-timeout",
+                "SECONDS",
+                "On both sides: reset a connection whose peer has for so long not acknowledged "
+                "what was sent, or not read any of it; 0: leave that to the system, which on "
+                "Linux takes a quarter of an hour for the former, and for ever for the latter.",
+                _userTimeout,
+                "0",
+            ),
+        ),
+    ),
+    (
+        "The process",
         (
             Option(
                 "access-log",
@@ -321,23 +409,32 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "Write a line of JSON for each connection made and ended; - is standard "
                 "output. SIGUSR1 reopens the file.",
                 _logFile,
+                process=True,
+            ),
+            Option(
+                "drain-time",
+                "SECONDS",
+                "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
+                "They are closed one after the other in this time; a second signal ends them at "
+                "once, and so does 0.",
+                _secondsOrZero,
+                f"{DRAIN_TIME:g}",
+                process=True,
             ),
             Option(
                 "config",
                 "FILE",
-                "An Envoy bootstrap, YAML or JSON, instead of nearly all options: "
-                "several listeners, filter chains, clusters. mxproxy validate FILE checks one; "
+                "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, filter chains, clusters; mxproxy validate FILE checks one; "
                 "docs/configuration.md says what it may contain.",
                 _file,
+                process=True,
             ),
         ),
     ),
 )
 
-#: What no field of Envoy's bootstrap stands for.
-_BESIDE_CONFIG = ("access-log", "tls-reload-interval")
-
 _OPTIONS = tuple(option for _, options in GROUPS for option in options)
+_BESIDE_CONFIG = [option.name for option in _OPTIONS if option.process and option.name != "config"]
 
 _EXAMPLES = r"""
 A pair, to try on one machine:
@@ -390,7 +487,7 @@ class Options(usage.Options):
         except usage.UsageError as error:
             refuse(f"{error} (try --help)", EXIT_USAGE)
         except ConfigurationError as error:
-            refuse(str(error), EXIT_FILE)
+            refuse(error, EXIT_FILE)
 
     def parseArgs(self, *arguments: str) -> None:
         """
@@ -405,19 +502,32 @@ class Options(usage.Options):
         """
         given = self._readGiven()
         if "config" in given:
-            others = given.keys() - {"config", *_BESIDE_CONFIG}
+            others = given.keys() - {option.name for option in _OPTIONS if option.process}
             if others:
-                beside = " and ".join(f"--{name}" for name in _BESIDE_CONFIG)
                 raise usage.UsageError(
-                    f"--{min(others)} beside --config: the file says it all, {beside} aside"
+                    f"--{min(others)} beside --config: the file says it; what goes with it is "
+                    + ", ".join(f"--{name}" for name in _BESIDE_CONFIG)
                 )
         for option in _OPTIONS:
             self._check(option, given.get(option.name, ()))
         self._checkAccessLog(self["access-log"])
-        if "config" in given:
-            self.plan = self._planOfFile(self["config"])
-        else:
-            self.plan = self._planOfOptions()
+        self.plan = self.readPlan()
+
+    def readPlan(self) -> Plan:
+        """
+        Make a plan of what is in the files now: the configuration, or node metadata and
+        certificates.  The values of the command line itself stay as they were typed.
+
+        @raise UsageError: options that do not go together.
+        @raise ConfigurationError: a file cannot be used.
+        """
+        plan = self._planOfOptions() if self["config"] is None else readPlan(self["config"])
+        return replace(
+            plan,
+            access_log=self["access-log"] or "",
+            drain_time=self["drain-time"],
+            tls_reload_interval=self["tls-reload-interval"],
+        )
 
     def _readGiven(self) -> dict[str, list[str]]:
         """
@@ -457,23 +567,6 @@ class Options(usage.Options):
                     f"--access-log {path!r}: cannot write there: {error.strerror}"
                 ) from error
 
-    def _planOfFile(self, path: str) -> Plan:
-        """
-        The one place where a bootstrap's translation (L{mxproxy.config.envoy}) comes in.
-
-        @raise SystemExit: the file cannot be used; every reason is on standard error.
-        """
-        try:
-            plan = readPlan(path)
-        except RefusedFile as refused:
-            sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in refused.lines))
-            raise SystemExit(EXIT_FILE) from None
-        return replace(
-            plan,
-            access_log=self["access-log"] or "",
-            tls_reload_interval=self["tls-reload-interval"],
-        )
-
     def _planOfOptions(self) -> Plan:
         for name, choices in (
             ("mode", f"say --mode {INBOUND} or --mode {OUTBOUND}"),
@@ -503,8 +596,12 @@ class Options(usage.Options):
                 connect_timeout=self["connect-timeout"],
                 tls_handshake_timeout=self["tls-handshake-timeout"],
                 inspection_timeout=self["inspection-timeout"],
-                tls_reload_interval=self["tls-reload-interval"],
-                access_log=self["access-log"] or "",
+                timeouts=Timeouts(
+                    self["idle-timeout"],
+                    self["half-closed-timeout"],
+                    self["max-connection-duration"],
+                ),
+                socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
             )
         )
 
@@ -605,9 +702,17 @@ def _helpOf(head: str, doc: str, columns: int) -> list[str]:
     return [head, *lines]
 
 
-def refuse(why: str, status: int) -> NoReturn:
+def reasons(error: str | Exception) -> list[str]:
     """
-    Say why in one line on standard error, and exit.
+    @param error: why a configuration is refused.
+    @return: that, a line for each thing that is wrong with it.
     """
-    sys.stderr.write(f"twistd mxproxy: {oneLine(why)}\n")
+    return error.lines if isinstance(error, RefusedFile) else [oneLine(str(error))]
+
+
+def refuse(why: str | Exception, status: int) -> NoReturn:
+    """
+    Say why on standard error, a line for each reason, and exit.
+    """
+    sys.stderr.write("".join(f"twistd mxproxy: {line}\n" for line in reasons(why)))
     raise SystemExit(status)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..socketoptions import SocketOption
 from ..tls.settings import ClientTLS, ServerTLS
 from ..wire.metadata import Node
 
@@ -110,6 +111,7 @@ class ListenerPlan:
     @ivar per_connection_buffer_limit: bytes that are read at once, and that may wait to be
         sent to a client before the host is paused; at most the transport's own 64 KiB, which
         is what C{None} stands for, and 0.
+    @ivar socket_options: of accepted sockets.
     """
 
     name: str
@@ -123,6 +125,7 @@ class ListenerPlan:
     access_logs: tuple[AccessLogPlan, ...] = ()
     traffic_direction: str = ""
     per_connection_buffer_limit: int | None = None
+    socket_options: tuple[SocketOption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,20 @@ ALL = "ALL"
 
 
 @dataclass(frozen=True)
+class ServicePlan:
+    """
+    What service a cluster is, for metrics: Istio's C{services} in a cluster's metadata.
+
+    @ivar host: e.g. C{server.default.svc.cluster.local}.
+    @ivar name: its short name; empty: the host's first label.
+    """
+
+    host: str
+    name: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
 class ClusterPlan:
     """
     Where connections go.
@@ -263,6 +280,8 @@ class ClusterPlan:
         L{V6_ONLY}, L{V4_PREFERRED} or L{ALL}.
     @ivar proxy_protocol: C{"V1"} or C{"V2"}: tell the host where the connection is from.
     @ivar external: outside of the mesh: never offered an ALPN of the mesh, nor a prefix.
+    @ivar socket_options: of sockets that are dialled.
+    @ivar service: what it is called in metrics.
     """
 
     name: str
@@ -282,6 +301,30 @@ class ClusterPlan:
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     proxy_protocol: str = ""
     external: bool = False
+    socket_options: tuple[SocketOption, ...] = ()
+    service: ServicePlan | None = None
+
+
+@dataclass(frozen=True)
+class StatsPlan:
+    """
+    Metrics.
+
+    @ivar eviction: seconds after which series are dropped whose peers are gone; 0: never.
+    @ivar workloads: a file that says who is at which address
+        (L{mxproxy.observe.istio.workloads}), or empty.
+    @ivar service_accounts: call a workload that nobody names like the service account that its
+        certificate proves.
+    """
+
+    eviction: float = 3600.0
+    workloads: str = ""
+    service_accounts: bool = False
+
+
+#: Less than what systemd (90 s), Kubernetes (30 s) and their likes allow before SIGKILL, by
+#: enough for the logs to be written out.
+DRAIN_TIME = 20.0
 
 
 @dataclass(frozen=True)
@@ -292,6 +335,8 @@ class Plan:
     @ivar access_log: the command line's: a file's path, C{"-"} for standard output, or
         empty for none.
     @ivar admin: a Twisted server endpoint description, or empty.
+    @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
+        their listener is taken away.
     @ivar tls_reload_interval: how often the files of TLS are looked at, in seconds.
     """
 
@@ -300,4 +345,6 @@ class Plan:
     clusters: tuple[ClusterPlan, ...]
     access_log: str = ""
     admin: str = ""
+    stats: StatsPlan = StatsPlan()
+    drain_time: float = DRAIN_TIME
     tls_reload_interval: float = 5.0

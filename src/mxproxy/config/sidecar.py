@@ -21,6 +21,9 @@ from dataclasses import dataclass, replace
 
 from twisted.python.usage import UsageError
 
+from ..filters.tcp_proxy import TCPProxy
+from ..socketoptions import SocketOption
+from ..timeouts import Timeouts
 from ..tls.context import ClientContext, ServerContext
 from ..tls.settings import PEM, ClientTLS, ServerTLS, TLSConfigurationError
 from ..wire.metadata import Node
@@ -76,6 +79,8 @@ class Sidecar:
     Attributes are called like the options; L{mxproxy.config.options} describes them.
 
     @ivar exchange: the exchange's filter with the C{--mx-...} options.
+    @ivar timeouts: of connections that are made.
+    @ivar socket_options: of both sides' sockets.
     """
 
     mode: str
@@ -94,8 +99,8 @@ class Sidecar:
     connect_timeout: float
     tls_handshake_timeout: float
     inspection_timeout: float
-    tls_reload_interval: float
-    access_log: str
+    timeouts: Timeouts
+    socket_options: tuple[SocketOption, ...]
 
 
 def makePlan(sidecar: Sidecar) -> Plan:
@@ -112,6 +117,7 @@ def makePlan(sidecar: Sidecar) -> Plan:
         filters=(sidecar.exchange,) if sidecar.upstream_tls == MUTUAL else (),
         connect_timeout=sidecar.connect_timeout,
         tls_handshake_timeout=sidecar.tls_handshake_timeout,
+        socket_options=sidecar.socket_options,
     )
     for chain in chains:
         if chain.tls is not None:
@@ -125,18 +131,17 @@ def makePlan(sidecar: Sidecar) -> Plan:
         listener_filters=_listenerFilters(sidecar),
         listener_filters_timeout=sidecar.inspection_timeout,
         continue_on_listener_filters_timeout=True,
+        socket_options=sidecar.socket_options,
     )
     return Plan(
         node=sidecar.node,
         listeners=(listener,),
         clusters=(cluster,),
-        access_log=sidecar.access_log,
-        tls_reload_interval=sidecar.tls_reload_interval,
     )
 
 
 def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:
-    terminal = FilterSpec(TCP_PROXY, {"cluster": UPSTREAM})
+    terminal = FilterSpec(TCP_PROXY, settings=TCPProxy(UPSTREAM, timeouts=sidecar.timeouts))
     encrypted = FilterChainPlan(
         name=TLS,
         tls=_downstreamTLS(sidecar),

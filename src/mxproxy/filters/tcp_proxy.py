@@ -17,6 +17,7 @@ from ..config.plan import AccessLogPlan
 from ..connection import Connection
 from ..interfaces import IChainContext, ITerminal, IUpstream
 from ..tcp import CLUSTER, TCPProxyFactory
+from ..timeouts import FOR_EVER, Timeouts
 from .options import Options
 
 
@@ -31,8 +32,7 @@ class TCPProxy:
     @ivar max_connect_attempts: how many hosts to try; C{None}: each of them once.
     @ivar weighted_clusters: instead of C{cluster}, and of what a filter below says: names,
         each with its share.
-    @ivar idle_timeout: seconds without a byte in either direction, after which both sides
-        are closed; 0: for ever.
+    @ivar timeouts: how long a connection may last.
     @ivar access_logs: are told of the connections of the chain that it ends, from when that
         is chosen.
     """
@@ -40,7 +40,7 @@ class TCPProxy:
     cluster: str = ""
     max_connect_attempts: int | None = None
     weighted_clusters: tuple[tuple[str, int], ...] = ()
-    idle_timeout: float = 0.0
+    timeouts: Timeouts = FOR_EVER
     access_logs: tuple[AccessLogPlan, ...] = ()
 
     def terminal(self, context: IChainContext) -> IProtocolFactory:
@@ -57,17 +57,23 @@ class TCPProxy:
             chosen = connection.get(CLUSTER)
             return upstreams[0] if chosen is None else context.upstream(chosen)
 
-        return TCPProxyFactory(context, pick, self.max_connect_attempts, self.idle_timeout)
+        return TCPProxyFactory(context, pick, self.max_connect_attempts, self.timeouts)
 
 
 def configure(options: Mapping[str, str]) -> TCPProxy:
     """
-    @param options: C{cluster}, a cluster's name; C{idle_timeout}, seconds.
+    @param options: C{cluster}, a cluster's name; C{idle_timeout}, C{half_closed_timeout} and
+        C{max_connection_duration}, seconds, 0 for ever.
     @raise mxproxy.filters.options.OptionError: one of them is unknown, missing or wrong.
     """
     read = Options(options)
     settings = TCPProxy(
-        read.text("cluster"), idle_timeout=read.number("idle_timeout", 0.0, least=0)
+        read.text("cluster"),
+        timeouts=Timeouts(
+            read.number("idle_timeout", 0.0, least=0),
+            read.number("half_closed_timeout", 0.0, least=0),
+            read.number("max_connection_duration", 0.0, least=0),
+        ),
     )
     read.finish()
     return settings

@@ -21,3 +21,9 @@ class Counters(collections.Counter[str]):
         @param name: e.g. C{"metadata_exchange.alpn_protocol_found"}.
         """
         self[name] += 1
+
+    def add(self, name: str, number: int) -> None:
+        """
+        It has happened so many times more.
+        """
+        self[name] += number

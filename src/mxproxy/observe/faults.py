@@ -15,8 +15,9 @@ from .access_log import formatAddress
 #: Tokens of close reasons with which nothing is wrong that an operator could mend: how
 #: connections end, and what they are made to end by.  Many TLS clients never say close_notify.
 ORDERLY = (
-    *("closed", "reset", "aborted", "shutdown", "truncated"),
-    *("idle_timeout", "direct_response", "connection_limit", "local_ratelimit"),
+    *("closed", "reset", "aborted", "drain", "shutdown", "truncated"),
+    *("idle_timeout", "half_closed_timeout", "max_connection_duration"),
+    *("direct_response", "connection_limit", "local_ratelimit"),
 )
 
 

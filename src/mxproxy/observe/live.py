@@ -58,15 +58,3 @@ class LiveConnections:
         else:
             deferred.callback(None)
         return deferred
-
-    def abortAll(self, reason: str) -> None:
-        """
-        Drop every connection at once.
-
-        @param reason: C{"who: token"}, see L{Connection.closing}.
-        """
-        for connection in self:
-            connection.closing(reason)
-            for peer in (connection.upstream, connection.downstream):
-                if peer.transport is not None:
-                    peer.transport.abortConnection()

@@ -8,6 +8,7 @@ files are opened at start, opened again on SIGUSR1, and written out at the end.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +18,11 @@ from twisted.logger import Logger
 
 from ..config.plan import AccessLogPlan
 from ..interfaces import IConnectionObserver
+from ..lifecycle.signals import SignalHandler
 from . import access_log, formatted
 from .access_log import AccessLog
 from .format import compileFormat
 from .formatted import END, NOT_SET, FormattedLog
-from .reopen import ReopenSignal
 from .writer import STDERR, STDOUT, Writer, openLog
 
 #: Seconds that the last lines may take when the proxy stops.
@@ -60,7 +61,7 @@ class AccessLogs:
         self._wallClock = wallClock
         self._open = open
         self._writers: dict[str, Writer] = {}
-        self._signal: ReopenSignal | None = None
+        self._signal: SignalHandler | None = None
 
     def ofListener(self, plan: AccessLogPlan) -> IConnectionObserver:
         """
@@ -121,7 +122,7 @@ class AccessLogs:
                 ) from None
             started.append(writer)
         # It is what tells a proxy to reopen its logs; one without any goes on running.
-        self._signal = ReopenSignal(self._reopen, self._reactor)
+        self._signal = SignalHandler(signal.SIGUSR1, self._reopen, self._reactor, chain=True)
         self._signal.install()
 
     def _reopen(self) -> None:

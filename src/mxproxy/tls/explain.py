@@ -81,6 +81,37 @@ _PROTOCOL_ERROR = {
 }
 
 
+#: Envoy's counters, by the words that L{explain} begins with.
+_COUNTERS = {
+    "no_client_certificate": "fail_verify_no_cert",
+    "identity_mismatch": "fail_verify_san",
+    "unknown_ca": "fail_verify_error",
+    "malformed_certificate": "fail_verify_error",
+    "certificate_expired": "fail_verify_error",
+    "certificate_not_yet_valid": "fail_verify_error",
+    "certificate_revoked": "fail_verify_error",
+    "certificate_purpose": "fail_verify_error",
+    "certificate_rejected": "fail_verify_error",
+    "alert_received": "connection_error",
+    "not_tls": "connection_error",
+    "protocol_version": "connection_error",
+    "no_shared_cipher": "connection_error",
+    "no_shared_algorithm": "connection_error",
+    "protocol_error": "connection_error",
+    "tls_error": "connection_error",
+}
+
+
+def failureCounter(reason: str) -> str | None:
+    """
+    What a handshake that failed is counted as, behind C{ssl.}; C{None} for a reason that has
+    nothing to do with TLS.
+
+    @param reason: what L{explain} said, or another close reason.
+    """
+    return _COUNTERS.get(reason.partition(":")[0])
+
+
 def explain(error: BaseException, connection: SSL.Connection) -> str:
     """
     Say why TLS on C{connection} has failed with C{error}.

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from ..connection import Connection, Peer
 from ..layers.base import build, connect
+from ..socketoptions import setOptions
 from ..tcp import AWAITED
 from .hosts import Host
 from .proxyheader import proxyHeader
@@ -91,6 +92,7 @@ class Attempt:
         self._chain = chain
         self._place = host.place
         self._proxyProtocol = host.socket.proxy_protocol
+        self._socketOptions = host.socket.options
         self._clock = clock
         self._timeout = timeout
         self._transport: Any = None
@@ -119,6 +121,7 @@ class Attempt:
         self._stopTimer()
         self._transport = transport
         setNoDelay(transport)
+        setOptions(transport, self._socketOptions)
         connection = self._connection
         assert connection is not None
         connection.attach(self._peer, transport)

@@ -83,4 +83,5 @@ def _socket(
         None if check is None else UpstreamChain(check, False),
         kind.match,
         kind.proxy_protocol,
+        plan.socket_options,
     )

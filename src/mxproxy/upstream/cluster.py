@@ -25,6 +25,7 @@ from zope.interface import implementer
 from ..config.plan import MAGLEV, ORIGINAL_DST, RING_HASH, ClusterPlan, HostPlan
 from ..connection import Connection
 from ..interfaces import IUpstream
+from ..tls.explain import failureCounter
 from .balance import Balancer, balancer, usable
 from .connecting import Connecting
 from .discovery import Discovery, discovery, originalDestination
@@ -295,6 +296,9 @@ class Cluster:
         """It has not."""
         timedOut = why.startswith("connect_timeout")
         self._counted(f"upstream_cx_connect_{'timeout' if timedOut else 'fail'}")
+        ofTLS = failureCounter(why)
+        if ofTLS is not None:
+            self._counted(f"ssl.{ofTLS}")
         if self._outliers is not None:
             self._outliers.failed(host)
 

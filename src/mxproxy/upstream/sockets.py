@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IProtocolFactory
 
+from ..socketoptions import SocketOption
+
 
 @dataclass(frozen=True)
 class UpstreamChain:
@@ -36,12 +38,14 @@ class UpstreamSocket:
         where there are no health checks.
     @ivar match: what a host's metadata has to have for this one; nothing: any host.
     @ivar proxy_protocol: C{"V1"}, C{"V2"}, or empty: what is written below everything else.
+    @ivar options: what is set on the socket.
     """
 
     chain: UpstreamChain
     check: UpstreamChain | None = None
     match: Mapping[str, object] = field(default_factory=dict)
     proxy_protocol: str = ""
+    options: tuple[SocketOption, ...] = ()
 
 
 def socketFor(sockets: Sequence[UpstreamSocket], metadata: Mapping[str, object]) -> UpstreamSocket:

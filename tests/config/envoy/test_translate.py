@@ -32,6 +32,8 @@ from mxproxy.filters.proxy_protocol import ProxyProtocol
 from mxproxy.filters.sni_cluster import SNICluster
 from mxproxy.filters.tcp_proxy import TCPProxy
 from mxproxy.filters.tls_inspector import TLSInspector
+from mxproxy.socketoptions import keepalive, userTimeout
+from mxproxy.timeouts import Timeouts
 from mxproxy.tls.settings import (
     PEM,
     ClientTLS,
@@ -156,6 +158,27 @@ class ListenerTests(FileCase):
         assert found.default_filter_chain is not None
         self.assertEqual(found.default_filter_chain.name, "rest")
         self.assertEqual(found.default_filter_chain.filters[0].settings, Echo())
+
+    def test_socketOptions(self) -> None:
+        """
+        By Linux' numbers, as people write them for Envoy.
+        """
+        plan = self.read(
+            bootstrap(
+                listeners=[
+                    listener(
+                        socket_options=[
+                            {"description": "on", "level": 1, "name": 9, "int_value": 1},
+                            {"level": 6, "name": 4, "int_value": 9},
+                            {"level": 6, "name": 5, "int_value": 8, "state": "STATE_LISTENING"},
+                            {"level": 6, "name": 6, "int_value": 7},
+                            {"level": 6, "name": 18, "int_value": 1500},
+                        ]
+                    )
+                ]
+            )
+        )
+        self.assertEqual(plan.listeners[0].socket_options, (*keepalive(9, 8, 7), *userTimeout(1.5)))
 
     def test_names(self) -> None:
         """
@@ -326,7 +349,7 @@ class FilterTests(FileCase):
             self.assertEqual(found, [DirectResponse(body)])
 
     def test_tcpProxy(self) -> None:
-        self.assertEqual(self.filters(TCP_PROXY), [TCPProxy("one", 1, (), 3600.0)])
+        self.assertEqual(self.filters(TCP_PROXY), [TCPProxy("one", 1, (), Timeouts(3600))])
         full = put(
             TCP_PROXY,
             "typed_config",
@@ -337,6 +360,8 @@ class FilterTests(FileCase):
                     "clusters": [{"name": "one", "weight": 3}, {"name": "two", "weight": 1}]
                 },
                 "idle_timeout": "0s",
+                "max_downstream_connection_duration": "60s",
+                "max_downstream_connection_duration_jitter_percentage": {"value": 50},
                 "max_connect_attempts": 3,
                 "hash_policy": [{"source_ip": {}}],
                 "access_log": [typed(LOGS + "stream.v3.StdoutAccessLog")],
@@ -358,7 +383,7 @@ class FilterTests(FileCase):
                 "",
                 3,
                 (("one", 3), ("two", 1)),
-                0.0,
+                Timeouts(duration=60, duration_jitter=50),
                 (AccessLogPlan("-", on_connected=True, flush_interval=5.0),),
             ),
         )
@@ -780,6 +805,23 @@ class ClusterTests(FileCase):
         self.assertEqual((found.connect_timeout, found.tls_handshake_timeout), (0.25, 0.25))
         self.assertEqual((found.max_connections, found.healthy_panic_threshold), (7, 12.5))
         self.assertEqual((found.dns_refresh_rate, found.dns_lookup_family), (60, "V4_ONLY"))
+
+    def test_keepalive(self) -> None:
+        """
+        What is not said is the system's.
+        """
+        for fields, wanted in (
+            ({}, keepalive()),
+            ({"keepalive_time": 9}, keepalive(9)),
+            (
+                {"keepalive_time": 9, "keepalive_interval": 8, "keepalive_probes": 7},
+                keepalive(9, 8, 7),
+            ),
+        ):
+            options = {"tcp_keepalive": fields}
+            found = self.cluster(upstream_connection_options=options)
+            self.assertEqual(found.socket_options, wanted)
+        self.assertEqual(self.cluster(upstream_connection_options={}).socket_options, ())
 
     def test_hosts(self) -> None:
         here = os.getcwd()

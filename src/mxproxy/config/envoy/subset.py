@@ -160,6 +160,14 @@ SUBSET: Mapping[str, Fields] = {
         per_connection_buffer_limit_bytes="at most 64 KiB are kept, whatever it is",
         metadata=_FREE,
         enable_reuse_port="no effect: there is one worker",
+        socket_options="of accepted sockets: keepalive, `TCP_USER_TIMEOUT`, `TCP_NODELAY`",
+    ),
+    "envoy.config.core.v3.SocketOption": _fields(
+        description=_FREE,
+        level="",
+        name="",
+        int_value="",
+        state="no effect: they are set on what is accepted",
     ),
     "envoy.config.listener.v3.ListenerFilter": _fields(
         name="",
@@ -204,6 +212,8 @@ SUBSET: Mapping[str, Fields] = {
         cluster="",
         weighted_clusters="",
         idle_timeout="1 h unless said",
+        max_downstream_connection_duration="",
+        max_downstream_connection_duration_jitter_percentage="",
         max_connect_attempts="",
         access_log="",
         access_log_options="",
@@ -322,7 +332,7 @@ SUBSET: Mapping[str, Fields] = {
         name="",
         alt_stat_name=_STAT,
         type=Field(only=("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")),
-        connect_timeout="5 s unless said",
+        connect_timeout="5 s unless said; with TLS, as long again for the handshake",
         per_connection_buffer_limit_bytes=_BUFFER,
         lb_policy=Field(
             only=(
@@ -345,6 +355,11 @@ SUBSET: Mapping[str, Fields] = {
         transport_socket_matches="",
         filters="",
         metadata="`istio` with `external: true`: outside of the mesh",
+        upstream_connection_options="",
+    ),
+    "envoy.config.cluster.v3.UpstreamConnectionOptions": _fields(tcp_keepalive=""),
+    "envoy.config.core.v3.TcpKeepalive": _fields(
+        keepalive_probes="", keepalive_time="", keepalive_interval=""
     ),
     "envoy.config.cluster.v3.Filter": _fields(
         name="",

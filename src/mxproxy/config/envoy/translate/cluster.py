@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ....socketoptions import SocketOption, keepalive
 from ....tls.settings import ClientTLS
 from ...plan import (
     LOGICAL_DNS,
@@ -89,6 +90,9 @@ def translateCluster(message: Any, path: Path, scope: Scope) -> ClusterPlan:
         ),
         proxy_protocol=proxyProtocol,
         external=external,
+        socket_options=_socketOptions(
+            message.upstream_connection_options, path / "upstream_connection_options", scope
+        ),
     )
 
 
@@ -171,6 +175,18 @@ def _socket(
     if name != subset.RAW_BUFFER:
         scope.faults.add(path, f"{name} is not for a cluster")
     return None, ""
+
+
+def _socketOptions(message: Any, path: Path, scope: Scope) -> tuple[SocketOption, ...]:
+    if not message.HasField("tcp_keepalive"):
+        return ()
+    asked = message.tcp_keepalive
+    names = ("keepalive_time", "keepalive_interval", "keepalive_probes")
+    try:
+        return keepalive(*(wrapped(asked, name, None) for name in names))
+    except ValueError as error:
+        scope.faults.add(path / "tcp_keepalive", str(error))
+        return ()
 
 
 # -- which hosts may be used

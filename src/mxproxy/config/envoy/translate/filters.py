@@ -24,6 +24,7 @@ from ....filters.tcp_proxy import TCPProxy
 from ....filters.tls_inspector import TLSInspector
 from ....interfaces import ITerminal
 from ....plugins import UnknownFilter, findFilter
+from ....timeouts import IDLE, Timeouts
 from ....wire.exchange import ALPN, DEFAULT_MAX_SIZE, Hold
 from ...plan import MAGLEV, RING_HASH, FilterSpec
 from .. import subset
@@ -31,9 +32,6 @@ from ..faults import Path
 from ..registry import messageClass, unpack
 from .access_log import translateAccessLogs
 from .scope import Scope, enumName, secondsOf, sourceBytes, structValues, wrapped
-
-#: Envoy's C{tcp_proxy}: an hour.
-IDLE_TIMEOUT = 3600.0
 
 # core.v3.ProxyProtocolConfig.Version
 _PROXY_VERSIONS = {0: 1, 1: 2}
@@ -167,7 +165,11 @@ def _tcpProxy(message: Any, path: Path, scope: Scope) -> TCPProxy:
         message.cluster,
         wrapped(message, "max_connect_attempts", 1),
         tuple(weighted),
-        secondsOf(message, "idle_timeout", IDLE_TIMEOUT),
+        Timeouts(
+            secondsOf(message, "idle_timeout", IDLE),
+            duration=secondsOf(message, "max_downstream_connection_duration", 0.0),
+            duration_jitter=(message.max_downstream_connection_duration_jitter_percentage.value),
+        ),
         access_logs=logs,
     )
 

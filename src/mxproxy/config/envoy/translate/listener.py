@@ -4,10 +4,12 @@ Listeners: Envoy's C{listener.v3.Listener}, with its filter chains.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from ....filters.tls_inspector import TLSInspector
+from ....socketoptions import SocketOption, numbered
 from ....tls.settings import ServerTLS
 from ...plan import TLS_INSPECTOR, FilterChainPlan, FilterSpec, ListenerPlan
 from .. import subset
@@ -70,7 +72,17 @@ def translateListener(message: Any, path: Path, scope: Scope) -> ListenerPlan:
         access_logs=translateAccessLogs(message.access_log, path / "access_log", scope.faults),
         traffic_direction=_direction(message),
         per_connection_buffer_limit=wrapped(message, "per_connection_buffer_limit_bytes", None),
+        socket_options=tuple(_socketOptions(message, path / "socket_options", scope)),
     )
+
+
+def _socketOptions(message: Any, path: Path, scope: Scope) -> Iterator[SocketOption]:
+    places = path.each(message.socket_options)
+    for one, place in zip(message.socket_options, places, strict=True):
+        try:
+            yield numbered(one.level, one.name, one.int_value)
+        except ValueError as error:
+            scope.faults.add(place, str(error))
 
 
 def _direction(message: Any) -> str:

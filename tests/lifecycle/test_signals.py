@@ -1,5 +1,5 @@
 """
-SIGUSR1 reaches the log's reopening and whoever handled the signal before.
+A signal reaches the reactor, and where it is meant to whoever handled it before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.observe.reopen import ReopenSignal
+from mxproxy.lifecycle.signals import SignalHandler
 
 
 class Calls:
@@ -31,7 +31,7 @@ class SignalTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
         self.reactor = Calls()
-        self.signal = ReopenSignal(self.reopen, self.reactor)
+        self.signal = SignalHandler(signal.SIGUSR1, self.reopen, self.reactor, chain=True)
 
     def reopen(self) -> None:
         raise AssertionError("called in the signal handler")
@@ -65,6 +65,22 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual((seen, self.reactor.calls), ([signal.SIGUSR1], [self.reopen]))
         self.signal.remove()
         self.assertIs(signal.getsignal(signal.SIGUSR1), rotate)
+
+    def test_alone(self) -> None:
+        """
+        One that takes the place of another does not call it.
+        """
+
+        def other(number: int, frame: Any) -> None:
+            raise AssertionError("called")
+
+        signal.signal(signal.SIGUSR1, other)
+        alone = SignalHandler(signal.SIGUSR1, self.reopen, self.reactor)
+        alone.install()
+        self.raiseSignal()
+        self.assertEqual(self.reactor.calls, [self.reopen])
+        alone.remove()
+        self.assertIs(signal.getsignal(signal.SIGUSR1), other)
 
     def test_default(self) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
