@@ -8,7 +8,7 @@ listens: L{ProxyService} either is whole or is not.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,7 @@ class ProxyService(Service):
     @ivar connections: those that are open.
     @ivar ports: what listens, while running.
     @ivar certificates: looks after the files of TLS; its C{reloadNow} reads them at once.
+    @ivar healthy: whether whoever asks is told so; it changes nothing else.
     """
 
     log = Logger()
@@ -91,6 +92,8 @@ class ProxyService(Service):
         self.connections = LiveConnections()
         self.ports: list[IListeningPort] = []
         self.certificates = CertificateReloader(reactor, plan.tls_reload_interval)
+        self.healthy = True
+        self._begun: float | None = None
         self._reactor = reactor
         self._started = False
         self._logs = AccessLogs(reactor)
@@ -111,6 +114,21 @@ class ProxyService(Service):
                 cluster, claims, self._context("upstream", cluster.name), self.certificates
             )
         self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
+
+    @property
+    def clusters(self) -> Mapping[str, Cluster]:
+        """Where connections go, by name."""
+        return self._clusters
+
+    @property
+    def live(self) -> bool:
+        """Whether it takes new connections, and says so to whoever asks."""
+        return self.healthy and bool(self.ports)
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it began to listen."""
+        return 0.0 if self._begun is None else float(self._reactor.seconds() - self._begun)
 
     # -- building
 
@@ -189,6 +207,7 @@ class ProxyService(Service):
 
         @raise CannotStart: an address cannot be listened on.
         """
+        self._begun = self._reactor.seconds()
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
             listening = endpoint.listen(factory)

@@ -127,6 +127,12 @@ class ListenerPlan:
     per_connection_buffer_limit: int | None = None
     socket_options: tuple[SocketOption, ...] = ()
 
+    @property
+    def everyChain(self) -> tuple[FilterChainPlan, ...]:
+        """All of them, the default one last."""
+        default = self.default_filter_chain
+        return self.chains if default is None else (*self.chains, default)
+
 
 @dataclass(frozen=True)
 class AccessLogPlan:

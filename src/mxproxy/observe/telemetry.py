@@ -144,6 +144,11 @@ class Telemetry:
         """
         self._prefixes[listener] = envoy.listenerPrefix(address)
 
+    @property
+    def listeners(self) -> dict[str, str]:
+        """What the names of Envoy's counters begin with, by listener."""
+        return self._prefixes
+
     def _broken(self, failure: Any) -> None:
         self.log.failure("metrics are reported no more", failure)
 
@@ -307,8 +312,7 @@ def additionalLabels(plan: Plan) -> tuple[str, ...]:
     """
     specs: list[FilterSpec] = []
     for listener in plan.listeners:
-        chains = [*listener.chains, listener.default_filter_chain]
-        specs += [spec for chain in chains if chain is not None for spec in chain.filters]
+        specs += [spec for chain in listener.everyChain for spec in chain.filters]
     for cluster in plan.clusters:
         specs += cluster.filters
     names: dict[str, None] = {}

@@ -1,0 +1,56 @@
+"""
+Gauges: what is read off a running proxy when somebody asks, instead of being counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .envoy import clusterPrefix
+
+if TYPE_CHECKING:
+    from ..service import ProxyService
+
+
+def gauges(service: ProxyService) -> Iterator[tuple[str, float]]:
+    """
+    @return: names, as in L{mxproxy.observe.stats}, with values.
+    """
+    telemetry = service.telemetry
+    active = Counter(connection.listener for connection in service.connections)
+    if telemetry is not None:
+        for listener, prefix in telemetry.listeners.items():
+            yield f"{prefix}.downstream_cx_active", active[listener]
+        yield "stats.series", len(telemetry.series)
+    yield "listener_manager.total_listeners_active", len(service.ports)
+    yield "cluster_manager.active_clusters", len(service.clusters)
+    for name, cluster in service.clusters.items():
+        prefix = clusterPrefix(name)
+        yield f"{prefix}.upstream_cx_active", cluster.active
+        yield f"{prefix}.membership_total", len(cluster.hosts)
+        yield f"{prefix}.membership_healthy", sum(host.healthy for host in cluster.hosts)
+        yield (
+            f"{prefix}.outlier_detection.ejections_active",
+            sum(host.ejected for host in cluster.hosts),
+        )
+    yield "server.live", int(service.live)
+    yield "server.uptime", int(service.uptime)
+    yield "server.concurrency", 1
+    yield "server.total_connections", len(service.connections)
+    memory = residentMemory()
+    if memory is not None:
+        yield "server.memory_physical_size", memory
+
+
+def residentMemory() -> int | None:
+    """
+    @return: bytes of this process, or C{None} where the system does not say.
+    """
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
