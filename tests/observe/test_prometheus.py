@@ -165,7 +165,7 @@ class TextTests(SynchronousTestCase):
                 ["envoy_cluster_upstream_cx_total", "counter"],
                 ["envoy_cluster_upstream_cx_active", "gauge"],
                 ["envoy_cluster_membership_total", "untyped"],
-                ["mxproxy_meter_bytes", "untyped"],
+                ["mxproxy_meter_bytes_total", "counter"],
             ],
         )
 

@@ -129,7 +129,7 @@ class FindTests(SynchronousTestCase):
             "metadata_exchange.metadata_added",
             "envoy_metadata_exchange_metadata_added",
         )
-        self.check("metadata_exchange.timeout", "mxproxy_metadata_exchange_timeout")
+        self.check("metadata_exchange.timeout", "mxproxy_metadata_exchange_timeout_total")
 
     def test_cluster(self) -> None:
         """
@@ -168,7 +168,7 @@ class FindTests(SynchronousTestCase):
         """
         A third party's counter is shown under a name of its own.
         """
-        stat = self.check("meter.bytes-{in}", "mxproxy_meter_bytes__in_")
+        stat = self.check("meter.bytes-{in}", "mxproxy_meter_bytes__in__total")
         self.assertNotIn(stat, STATS)
         self.assertFalse(isDeclared("meter.bytes"))
 

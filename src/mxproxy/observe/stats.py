@@ -17,8 +17,9 @@ it becomes a label, and what is left becomes the family, as in Envoy's own expos
 
     cluster.{cluster}.upstream_cx_total  ->  envoy_cluster_upstream_cx_total{envoy_cluster_name="db"}
 
-Families of statistics that Envoy does not have begin with C{mxproxy_}.  What a third party's
-filter counts without declaring it is shown all the same, as C{mxproxy_} and its name.
+Families of statistics that Envoy does not have begin with C{mxproxy_}, and end in C{_total} if
+they count, as Prometheus wants it.  What a third party's filter counts without declaring it is
+shown all the same, as C{mxproxy_}, its name and C{_total}.
 
 Istio's metrics (L{mxproxy.observe.istio}) are no statistics in this sense: they are series by
 label sets.  Their families are declared here too: L{ISTIO}.
@@ -101,8 +102,10 @@ class Stat:
         if not self.family:
             # As in Envoy: a part that became a label leaves the name.
             plain = re.sub(r"\.?\{\w+\}", "", self.name)
-            prefix = ENVOY if self.envoy else OURS
-            object.__setattr__(self, "family", f"{prefix}_{familyName(plain)}")
+            family = f"{ENVOY if self.envoy else OURS}_{familyName(plain)}"
+            if not self.envoy and self.kind is Kind.COUNTER:
+                family += "_total"
+            object.__setattr__(self, "family", family)
 
     @property
     def prometheusLabels(self) -> tuple[str, ...]:
