@@ -182,6 +182,8 @@ class Connection:
     @ivar cluster: the name of the cluster that it goes to; empty until one is chosen.
     @ivar attempts: how many hosts were tried, the one that it is connected to among them.
     @ivar failed_attempt: why the one before the last could not be connected.
+    @ivar whenArrived: is called, once, with the connection when the downstream's handshakes are
+        over: its terminal is connected.
     @ivar started: when it was accepted, seconds since the epoch (for people).
     @ivar startedMonotonic: the same on C{clock} (for durations).
     """
@@ -209,6 +211,7 @@ class Connection:
         self._endedMonotonic: float | None = None
         self._observers = observers
         self._facts: dict[Key[Any], object] = {}
+        self.whenArrived: Callable[[Connection], None] | None = None
         self._whenClosed: list[Callable[[], None]] = []
         self._joined = False
         self._announced = False
@@ -305,6 +308,12 @@ class Connection:
         for observer in self._observers:
             _tell(observer.identified, self, peer)
         self._announce()
+
+    def arrived(self) -> None:
+        """The downstream's chain has come to its result."""
+        whenArrived, self.whenArrived = self.whenArrived, None
+        if whenArrived is not None:
+            whenArrived(self)
 
     def joined(self) -> None:
         """The terminal has both its halves."""

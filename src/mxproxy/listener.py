@@ -8,6 +8,7 @@ of that leaves when it is done: the chain sits on the socket itself.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ from .connection import Connection
 from .filters.original_dst import OriginalDst
 from .interfaces import IChainContext, IConnectionObserver
 from .layers.base import build, connect
-from .socketoptions import SocketOption, setOptions
+from .limits import Admission
+from .openfiles import GuardedSocket, OpenFiles
+from .socketoptions import setOptions
 from .upstream import setNoDelay
 
 
@@ -48,11 +51,12 @@ class _Accept(Protocol):
         """A connection was accepted."""
         factory = self.factory
         setNoDelay(transport)
-        setOptions(transport, factory.socketOptions)
-        if factory.bufferLimit:
+        setOptions(transport, factory.plan.socket_options)
+        bufferLimit = factory.plan.per_connection_buffer_limit
+        if bufferLimit:
             # What is read at once, and what may wait to be sent before the other side is
             # paused; never more than is Twisted's own measure.
-            transport.bufferSize = min(transport.bufferSize, factory.bufferLimit)
+            transport.bufferSize = min(transport.bufferSize, bufferLimit)
         connection = Connection(
             factory.context.listener, factory.context.clock.seconds, factory.observers
         )
@@ -76,8 +80,8 @@ class ListenerFactory(Factory):
     What listens.
 
     @ivar inner: the first layer's factory.
-    @ivar bufferLimit: bytes; see L{ListenerPlan}.
-    @ivar socketOptions: of accepted sockets.
+    @ivar plan: what of a listener is not made by others already.
+    @ivar admission: who is let in.
     """
 
     noisy = False
@@ -87,18 +91,32 @@ class ListenerFactory(Factory):
         inner: IProtocolFactory,
         context: IChainContext,
         observers: Sequence[IConnectionObserver],
-        bufferLimit: int | None = None,
-        socketOptions: Sequence[SocketOption] = (),
+        plan: ListenerPlan,
+        files: OpenFiles,
     ) -> None:
+        """
+        @param files: of the process.
+        """
         self.inner = inner
         self.context = context
-        self.observers = tuple(observers)
-        self.bufferLimit = bufferLimit
-        self.socketOptions = socketOptions
+        self.plan = plan
+        self._files = files
+        self.admission = Admission(plan.limits, context, files.handshakes)
+        self.observers = (self.admission, *observers)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """See L{Factory.buildProtocol}."""
-        return _Accept(self)
+        return _Accept(self) if self.admission.admits(addr) else None
+
+    def guard(self, port: Any) -> Any:
+        """
+        Have a port that listens for this factory survive that there are no files left.
+
+        @return: the port.
+        """
+        if isinstance(getattr(port, "socket", None), socket.socket):
+            port.socket = GuardedSocket(port, self._files, self.context)
+        return port
 
     def startFactory(self) -> None:
         """Start the chains."""

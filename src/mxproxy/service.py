@@ -30,6 +30,7 @@ from .chain import (
     wrapFilters,
     wrapTLS,
 )
+from .config.descriptions import withBacklog
 from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
 from .interfaces import IConnectionObserver
 from .layers.switch import FilterChain, SwitchFactory
@@ -43,6 +44,7 @@ from .observe.format import FormatError
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
 from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
+from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
 from .upstream import Cluster
 from .upstream.building import buildCluster
@@ -96,8 +98,9 @@ class ProxyService(Service):
         self._begun: float | None = None
         self._reactor = reactor
         self._started = False
+        self._files = OpenFiles(softLimit(), plan.max_handshakes)
         self._logs = AccessLogs(reactor)
-        self._observers = [FaultLog(), *observers]
+        self._observers = [FaultLog(reactor.seconds), *observers]
         if plan.access_log:
             self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
         self.telemetry: Telemetry | None = None
@@ -183,10 +186,8 @@ class ProxyService(Service):
         inner = wrapFilters(switch, specs, filters, context)
         logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
         observers = [*logs, *self._observers]
-        factory = ListenerFactory(
-            inner, context, observers, plan.per_connection_buffer_limit, plan.socket_options
-        )
-        return plan, serverFromString(self._reactor, plan.endpoint), factory
+        factory = ListenerFactory(inner, context, observers, plan, self._files)
+        return plan, serverFromString(self._reactor, withBacklog(plan.endpoint)), factory
 
     def _log(
         self,
@@ -211,6 +212,7 @@ class ProxyService(Service):
         for plan, endpoint, factory in self._listeners:
             refused: list[Failure] = []
             listening = endpoint.listen(factory)
+            listening.addCallback(factory.guard)
             listening.addCallbacks(partial(self._listens, plan), refused.append)
             if refused:
                 reason = " ".join(str(refused[0].value).split())

@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.application.service import IService
 
 from .config.options import EXIT_FILE, Options, refuse
+from .openfiles import raiseSoftLimit
 from .service import ProxyService
 
 __all__ = ["Options", "makeService"]
@@ -19,6 +20,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    raiseSoftLimit()
     try:
         return ProxyService(options.plan, reactor)
     except (ValueError, OSError) as error:

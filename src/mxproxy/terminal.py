@@ -46,6 +46,8 @@ class Terminal(Protocol):
         self.connection = connectionOf(transport)
         self.peer = getattr(self.connection, self.context.side)
         self.peer.close = self.close
+        if self.context.side == "downstream":
+            self.connection.arrived()
         Protocol.makeConnection(self, transport)
 
     def dataReceived(self, data: bytes) -> None:

@@ -44,6 +44,9 @@ DEFAULTS = {
     "tcp-keepalive": keepalive(180, 30, 4),
     "tcp-user-timeout": (),
     "tls-reload-interval": 5.0,
+    "max-connections": None,
+    "max-connections-per-address": None,
+    "max-handshakes": 1024,
 }
 
 
@@ -75,7 +78,8 @@ class ValueTests(CommandLineCase):
             + ["--upstream-san", "spiffe://cluster.local/ns/shop/sa/db"]
             + ["--idle-timeout", "0", "--half-closed-timeout", "0.5"]
             + ["--max-connection-duration", "9", "--tcp-keepalive", "60:5:2"]
-            + ["--tcp-user-timeout", "1.5"]
+            + ["--tcp-user-timeout", "1.5", "--max-connections", "30"]
+            + ["--max-connections-per-address", "20", "--max-handshakes", "10"]
         )
         wanted = {
             "mx-timeout": 0.25,
@@ -92,6 +96,9 @@ class ValueTests(CommandLineCase):
             "max-connection-duration": 9.0,
             "tcp-keepalive": keepalive(60, 5, 2),
             "tcp-user-timeout": userTimeout(1.5),
+            "max-connections": 30,
+            "max-connections-per-address": 20,
+            "max-handshakes": 10,
             "upstream-sni": "db.example",
             "upstream-san": ["10.0.0.1", "spiffe://cluster.local/ns/shop/sa/db"],
         }

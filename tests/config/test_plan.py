@@ -5,7 +5,7 @@ What a command line comes to, for each mode and each kind of TLS.
 from __future__ import annotations
 
 from mxproxy.config import options as module
-from mxproxy.config.plan import FilterChainPlan, FilterSpec, HostPlan, Plan
+from mxproxy.config.plan import FilterChainPlan, FilterSpec, HostPlan, Limits, Plan
 from mxproxy.filters.tcp_proxy import TCPProxy
 from mxproxy.socketoptions import keepalive, userTimeout
 from mxproxy.timeouts import Timeouts
@@ -194,8 +194,16 @@ class ModeTests(CommandLineCase):
             self.assertEqual(settings, TCPProxy("upstream", timeouts=Timeouts(1, 2, 3)))
         for found in (listener.socket_options, plan.clusters[0].socket_options):
             self.assertEqual(found, userTimeout(4))
+        self.assertEqual(listener.limits, Limits())
         (cluster,) = parse(INBOUND).plan.clusters
         self.assertEqual(cluster.socket_options, keepalive(180, 30, 4))
+
+    def test_limits(self) -> None:
+        plan = parse(
+            [*INBOUND, "--max-connections", "30", "--max-connections-per-address", "20"]
+            + ["--max-handshakes", "10"]
+        ).plan
+        self.assertEqual((plan.listeners[0].limits, plan.max_handshakes), (Limits(30, 20), 10))
 
 
 class FilterTests(CommandLineCase):

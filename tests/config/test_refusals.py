@@ -62,11 +62,11 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     (("--mx-timeout", "nan"), "--mx-timeout 'nan': that is no number of seconds above 0"),
     (
         ("--idle-timeout", "-1"),
-        "--idle-timeout '-1': that is no number of seconds, and not 0 for no limit",
+        "--idle-timeout '-1': that is no number of seconds, nor 0",
     ),
     (
         ("--max-connection-duration", "inf"),
-        "--max-connection-duration 'inf': that is no number of seconds, and not 0 for no limit",
+        "--max-connection-duration 'inf': that is no number of seconds, nor 0",
     ),
     (
         ("--tcp-keepalive", "180:30"),
@@ -90,6 +90,11 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--tcp-user-timeout", "1e9"),
         "--tcp-user-timeout '1e9': this system does not take 1000000000000 for TCP_USER_TIMEOUT",
     ),
+    (
+        ("--max-connections", "-1"),
+        "--max-connections '-1': that is no whole number of connections, nor 0",
+    ),
+    (("--max-handshakes", "0"), "--max-handshakes '0': that is no whole number above 0"),
     (
         ("--connect-timeout", "inf"),
         "--connect-timeout 'inf': that is no number of seconds above 0",
@@ -247,14 +252,14 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
         (
             "--mode beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --access-log, --drain-time"
+            "--tls-reload-interval, --max-handshakes, --access-log, --drain-time"
         ),
     ),
     (
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
         (
             "--mx-timeout beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --access-log, --drain-time"
+            "--tls-reload-interval, --max-handshakes, --access-log, --drain-time"
         ),
     ),
     (

@@ -14,17 +14,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from mxproxy.connection import Connection
 from mxproxy.observe.faults import FaultLog
 from mxproxy.observe.live import LiveConnections
+from mxproxy.observe.throttle import LINES, PERIOD
 from mxproxy.testing import MemoryReactor, MemoryTransport
 
 PEER = IPv4Address("TCP", "192.0.2.1", 40000)
 
 
 class FaultTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.faults = FaultLog(self.clock.seconds)
+
     def warned(self, reason: str, lost: Exception) -> list[str]:
         """
         Close a connection for a reason, or for none that a layer has said.
         """
-        connection = Connection("inbound", Clock().seconds, [FaultLog()])
+        connection = Connection("inbound", Clock().seconds, [self.faults])
         connection.opened(MemoryTransport(MemoryReactor(), peer=PEER))
         if reason:
             connection.downstream.closing(reason)
@@ -50,6 +55,21 @@ class FaultTests(SynchronousTestCase):
             r"^connection [0-9a-f]{16} from 192\.0\.2\.1:40000 on inbound closed: "
             r"downstream: unknown_ca: signed by nobody we know$",
         )
+
+    def test_flood(self) -> None:
+        """
+        A few lines of a kind; then, when some time has passed, another, and how many there would
+        have been. Another kind is not kept out by it.
+        """
+        lines = [self.warned("not_tls: what", ConnectionDone()) for _ in range(LINES + 100)]
+        self.assertEqual([len(each) for each in lines], [1] * LINES + [0] * 100)
+        (other,) = self.warned("unknown_ca: who", ConnectionDone())
+        self.assertTrue(other.endswith("unknown_ca: who"))
+        self.clock.advance(PERIOD)
+        (line,) = self.warned("not_tls: what", ConnectionDone())
+        self.assertTrue(line.endswith("not_tls: what (and 100 more like it before)"), line)
+        (line,) = self.warned("not_tls: what", ConnectionDone())
+        self.assertTrue(line.endswith("not_tls: what"), line)
 
 
 class LiveTests(SynchronousTestCase):

@@ -40,6 +40,23 @@ _INSTEAD = {
 
 _MAX_PORT = 65535
 
+#: How many connections may wait to be accepted: what Linux has for C{net.core.somaxconn}, and
+#: Envoy's default with it; a system that has less takes less.  Twisted's own is 50.
+BACKLOG = 4096
+
+_WITH_BACKLOG = ("tcp", "tcp6", "unix")
+
+
+def withBacklog(text: str) -> str:
+    """
+    @param text: a server endpoint that was checked.
+    @return: the same, with L{BACKLOG} where it has one and says none.
+    """
+    name, _, named = split(text)
+    if name not in _WITH_BACKLOG or "backlog" in named:
+        return text
+    return f"{text}:backlog={BACKLOG}"
+
 
 def split(text: str) -> tuple[str, list[str], dict[str, str]]:
     r"""

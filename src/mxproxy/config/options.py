@@ -34,7 +34,7 @@ from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
 from .envoy import RefusedFile, readPlan
 from .errors import ConfigurationError, oneLine
 from .nodemetadata import readNodeMetadata
-from .plan import DRAIN_TIME, METADATA_EXCHANGE, FilterSpec, Plan
+from .plan import DRAIN_TIME, MAX_HANDSHAKES, METADATA_EXCHANGE, FilterSpec, Limits, Plan
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -77,16 +77,6 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _secondsOrNever(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError("that is no number of seconds, and not 0 for no limit")
-    return value
-
-
 def _keepalive(text: str) -> tuple[SocketOption, ...]:
     if text == _OFF:
         return ()
@@ -99,7 +89,7 @@ def _keepalive(text: str) -> tuple[SocketOption, ...]:
 
 
 def _userTimeout(text: str) -> tuple[SocketOption, ...]:
-    value = _secondsOrNever(text)
+    value = _secondsOrZero(text)
     return userTimeout(value) if value else ()
 
 
@@ -108,6 +98,18 @@ def _secondsOrZero(text: str) -> float:
         return float(text) if float(text) == 0 else _seconds(text)
     except ValueError:
         raise ValueError("that is no number of seconds, nor 0") from None
+
+
+def _limit(text: str) -> int | None:
+    if not text.isdecimal():
+        raise ValueError("that is no whole number of connections, nor 0")
+    return int(text) or None
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ValueError("that is no whole number above 0")
+    return int(text)
 
 
 def _bytes(text: str) -> int:
@@ -363,21 +365,21 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "idle-timeout",
                 "SECONDS",
                 "Close a connection on which no byte has moved for so long; 0: never.",
-                _secondsOrNever,
+                _secondsOrZero,
                 f"{IDLE:g}",
             ),
             Option(
                 "half-closed-timeout",
                 "SECONDS",
                 "The same, once one side has ended its stream; 0: as the other connections.",
-                _secondsOrNever,
+                _secondsOrZero,
                 f"{HALF_CLOSED:g}",
             ),
             Option(
                 "max-connection-duration",
                 "SECONDS",
                 "Close a connection that has been open for so long, whatever moves; 0: never.",
-                _secondsOrNever,
+                _secondsOrZero,
                 "0",
             ),
             Option(
@@ -397,6 +399,37 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "Linux takes a quarter of an hour for the former, and for ever for the latter.",
                 _userTimeout,
                 "0",
+            ),
+        ),
+    ),
+    (
+        "Limits",
+        (
+            Option(
+                "max-connections",
+                "NUMBER",
+                "How many connections may be open; one too many is closed at once. 0: as many as "
+                "the limit of open files allows, after which they wait to be accepted.",
+                _limit,
+                "0",
+            ),
+            Option(
+                "max-connections-per-address",
+                "NUMBER",
+                "The same for each IPv4 address and each IPv6 /64 that connects; not for use "
+                "behind a load balancer, which has one address. 0: any number.",
+                _limit,
+                "0",
+            ),
+            Option(
+                "max-handshakes",
+                "NUMBER",
+                "How many accepted connections may be in their TLS handshake or exchange; when "
+                "there is one too many, the one that has waited longest is dropped. Also beside "
+                "--config.",
+                _number,
+                f"{MAX_HANDSHAKES}",
+                process=True,
             ),
         ),
     ),
@@ -526,6 +559,7 @@ class Options(usage.Options):
             plan,
             access_log=self["access-log"] or "",
             drain_time=self["drain-time"],
+            max_handshakes=self["max-handshakes"],
             tls_reload_interval=self["tls-reload-interval"],
         )
 
@@ -602,6 +636,7 @@ class Options(usage.Options):
                     self["max-connection-duration"],
                 ),
                 socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
+                limits=Limits(self["max-connections"], self["max-connections-per-address"]),
             )
         )
 

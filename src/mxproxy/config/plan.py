@@ -91,6 +91,24 @@ class FilterChainPlan:
     tls_handshake_timeout: float = 10.0
 
 
+#: More unfinished handshakes than this would take a process more than a second to finish.
+MAX_HANDSHAKES = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    A listener's; C{None}: no limit.
+
+    @ivar connections: how many may be open.
+    @ivar connections_per_address: how many of one IPv4 address or one IPv6 /64, which is what
+        one subscriber has (RFC 6177); of the sockets' peers, whatever PROXY headers say.
+    """
+
+    connections: int | None = None
+    connections_per_address: int | None = None
+
+
 @dataclass(frozen=True)
 class ListenerPlan:
     """
@@ -112,6 +130,7 @@ class ListenerPlan:
         sent to a client before the host is paused; at most the transport's own 64 KiB, which
         is what C{None} stands for, and 0.
     @ivar socket_options: of accepted sockets.
+    @ivar limits: how many connections may be open.
     """
 
     name: str
@@ -126,6 +145,7 @@ class ListenerPlan:
     traffic_direction: str = ""
     per_connection_buffer_limit: int | None = None
     socket_options: tuple[SocketOption, ...] = ()
+    limits: Limits = Limits()
 
     @property
     def everyChain(self) -> tuple[FilterChainPlan, ...]:
@@ -344,6 +364,8 @@ class Plan:
     @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
         their listener is taken away.
     @ivar tls_reload_interval: how often the files of TLS are looked at, in seconds.
+    @ivar max_handshakes: how many accepted connections may be in their listener filters, TLS
+        or exchange at once.
     """
 
     node: Node
@@ -354,3 +376,4 @@ class Plan:
     stats: StatsPlan = StatsPlan()
     drain_time: float = DRAIN_TIME
     tls_reload_interval: float = 5.0
+    max_handshakes: int = MAX_HANDSHAKES

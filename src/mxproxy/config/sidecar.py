@@ -39,6 +39,7 @@ from .plan import (
     FilterChainPlan,
     FilterSpec,
     HostPlan,
+    Limits,
     ListenerPlan,
     Plan,
 )
@@ -81,6 +82,7 @@ class Sidecar:
     @ivar exchange: the exchange's filter with the C{--mx-...} options.
     @ivar timeouts: of connections that are made.
     @ivar socket_options: of both sides' sockets.
+    @ivar limits: how many connections there may be.
     """
 
     mode: str
@@ -101,6 +103,7 @@ class Sidecar:
     inspection_timeout: float
     timeouts: Timeouts
     socket_options: tuple[SocketOption, ...]
+    limits: Limits
 
 
 def makePlan(sidecar: Sidecar) -> Plan:
@@ -132,6 +135,7 @@ def makePlan(sidecar: Sidecar) -> Plan:
         listener_filters_timeout=sidecar.inspection_timeout,
         continue_on_listener_filters_timeout=True,
         socket_options=sidecar.socket_options,
+        limits=sidecar.limits,
     )
     return Plan(
         node=sidecar.node,

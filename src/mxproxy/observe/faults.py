@@ -5,12 +5,15 @@ look at: a refused certificate, an upstream that is down, a prefix over the cap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
 from .access_log import formatAddress
+from .throttle import Throttle
 
 #: Tokens of close reasons with which nothing is wrong that an operator could mend: how
 #: connections end, and what they are made to end by.  Many TLS clients never say close_notify.
@@ -24,10 +27,18 @@ ORDERLY = (
 @implementer(IConnectionObserver)
 class FaultLog:
     """
-    One line for a connection that ended out of order.
+    One line for a connection that ended out of order; but not for every one of a flood.
     """
 
     log = Logger()
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        """
+        @param seconds: says what time it is.
+        """
+        self._seconds = seconds
+        # By the token; there are as many as are written in the source.
+        self._throttles: dict[str, Throttle] = {}
 
     def opened(self, connection: Connection) -> None:
         """Nothing to say."""
@@ -42,11 +53,18 @@ class FaultLog:
         """Was anything wrong?"""
         # A close reason is who, token and perhaps detail, see Connection.closing.
         token = connection.close_reason.split(": ", 2)[1]
-        if token not in ORDERLY:
+        if token in ORDERLY:
+            return
+        throttle = self._throttles.get(token)
+        if throttle is None:
+            throttle = self._throttles[token] = Throttle(self._seconds)
+        more = throttle.line()
+        if more is not None:
             self.log.warn(  # noqa: G010
-                "connection {id} from {address} on {listener} closed: {reason}",
+                "connection {id} from {address} on {listener} closed: {reason}{more}",
                 id=connection.id,
                 address=formatAddress(connection.downstream.address),
                 listener=connection.listener,
                 reason=connection.close_reason,
+                more=more,
             )

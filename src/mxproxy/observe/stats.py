@@ -167,8 +167,8 @@ def _tls(where: str) -> tuple[Stat, ...]:
     )
 
 
-def _listener(name: str, help: str, kind: Kind = Kind.COUNTER) -> Stat:
-    return Stat(f"listener.{{listener}}.{name}", help, kind)
+def _listener(name: str, help: str, kind: Kind = Kind.COUNTER, envoy: bool = True) -> Stat:
+    return Stat(f"listener.{{listener}}.{name}", help, kind, envoy)
 
 
 def _cluster(name: str, help: str, kind: Kind = Kind.COUNTER, merge: Merge = Merge.SUM) -> Stat:
@@ -196,6 +196,20 @@ STATS: Sequence[Stat] = (
     _listener("downstream_cx_active", "Connections open.", Kind.GAUGE),
     _listener("downstream_cx_destroy", "Connections ended."),
     _listener("no_filter_chain_match", "Connections that no filter chain takes."),
+    _listener("downstream_cx_overflow", "Connections refused because too many were open."),
+    _listener(
+        "downstream_cx_per_address_overflow",
+        "Connections refused because too many of their address were open.",
+        envoy=False,
+    ),
+    _listener(
+        "downstream_cx_handshake_overflow",
+        "Connections dropped because they had not finished their handshake and too many had not.",
+        envoy=False,
+    ),
+    _listener(
+        "accept_paused", "Times that accepting paused since no files were left.", envoy=False
+    ),
     _listener(
         "downstream_pre_cx_timeout", "Connections whose listener filters did not finish in time."
     ),
@@ -238,6 +252,16 @@ STATS: Sequence[Stat] = (
     Stat(
         "local_rate_limit.{local_rate_limit}.rate_limited",
         "Connections refused because they came too fast.",
+    ),
+    Stat("tcp.idle_timeout", "Connections closed because no byte had moved."),
+    Stat(
+        "tcp.half_closed_timeout",
+        "Connections closed because no byte had moved since one side had ended its stream.",
+        envoy=False,
+    ),
+    Stat(
+        "tcp.max_downstream_connection_duration",
+        "Connections closed because they had been open for long enough.",
     ),
     # -- clusters
     Stat("cluster_manager.active_clusters", "Clusters.", Kind.GAUGE, merge=Merge.MAX),

@@ -10,11 +10,8 @@ from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from ...descriptions import BACKLOG
 from ..faults import Faults, Path
-
-#: What Linux has for C{net.core.somaxconn}, and Envoy's default with it; a system that has
-#: less takes less.
-BACKLOG = 4096
 
 #: Of Linux's C{sun_path}, 108 bytes with the zero at its end (unix(7)).
 LONGEST_PIPE = 107

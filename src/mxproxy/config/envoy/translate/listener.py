@@ -11,12 +11,13 @@ from typing import Any
 from ....filters.tls_inspector import TLSInspector
 from ....socketoptions import SocketOption, numbered
 from ....tls.settings import ServerTLS
+from ...descriptions import BACKLOG
 from ...plan import TLS_INSPECTOR, FilterChainPlan, FilterSpec, ListenerPlan
 from .. import subset
 from ..faults import Path
 from ..registry import unpack
 from .access_log import translateAccessLogs
-from .address import BACKLOG, describe, serverEndpoint
+from .address import describe, serverEndpoint
 from .filters import checkTerminal, translateFilters
 from .match import checkAmbiguity, needsTLSInspector, translateMatch
 from .scope import Scope, enumName, secondsOf, wrapped
