@@ -1,53 +1,40 @@
 """
-Runs a plan.
+Runs a plan, and another one when the configuration is read again.
 
 Everything is built, and everything that can be wrong with it is found, before anything
-listens: L{ProxyService} either is whole or is not.
+listens or changes: L{ProxyService} either is whole or is not.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
 
-from .chain import (
-    ChainContext,
-    ChainError,
-    Claims,
-    buildTerminal,
-    configureFilters,
-    exchangesMetadata,
-    wrapFilters,
-    wrapTLS,
-)
-from .config.descriptions import withBacklog
-from .config.plan import AccessLogPlan, FilterChainPlan, ListenerPlan, Plan
+from .config.errors import reasons
+from .config.plan import AccessLogPlan, Plan
 from .interfaces import IConnectionObserver
-from .layers.switch import FilterChain, SwitchFactory
+from .lifecycle.changes import changes
 from .lifecycle.draining import Drain
+from .lifecycle.generation import Builder, Generation, Listener, Surroundings
+from .lifecycle.listening import CannotListen, Listening, match
 from .lifecycle.signals import SignalHandler
-from .listener import ListenerFactory, listenerFilters
 from .observe.access_log import formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
-from .observe.format import FormatError
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
 from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
 from .upstream import Cluster
-from .upstream.building import buildCluster
 
 
 class CannotStart(SystemExit, Exception):
@@ -71,10 +58,12 @@ class ProxyService(Service):
     """
     A plan, running.
 
+    @ivar plan: the present one.
+    @ivar generation: what it has come to.
     @ivar counters: what was counted, by Envoy's names.
     @ivar telemetry: what they are measured by, or C{None} where nobody could look at it.
     @ivar connections: those that are open.
-    @ivar ports: what listens, while running.
+    @ivar sockets: what listens, while running.
     @ivar certificates: looks after the files of TLS; its C{reloadNow} reads them at once.
     @ivar healthy: whether whoever asks is told so; it changes nothing else.
     """
@@ -82,125 +71,72 @@ class ProxyService(Service):
     log = Logger()
 
     def __init__(
-        self, plan: Plan, reactor: Any, observers: Sequence[IConnectionObserver] = ()
+        self,
+        plan: Plan,
+        reactor: Any,
+        observers: Sequence[IConnectionObserver] = (),
+        readPlan: Callable[[], Plan] | None = None,
     ) -> None:
         """
         @param observers: who else is told of connections, beside the logs.
+        @param readPlan: makes a plan of what the files now say, when SIGHUP comes; whatever it
+            raises is why they cannot be used.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
         """
-        self.plan = plan
         self.counters = Counters()
         self.connections = LiveConnections()
-        self.ports: list[IListeningPort] = []
+        self.sockets: list[Listening] = []
         self.certificates = CertificateReloader(reactor, plan.tls_reload_interval)
         self.healthy = True
         self._begun: float | None = None
         self._reactor = reactor
-        self._started = False
-        self._files = OpenFiles(softLimit(), plan.max_handshakes)
+        self._readPlan = readPlan
+        self._signals: list[SignalHandler] = []
+        self._retired: list[Listener] = []
         self._logs = AccessLogs(reactor)
-        self._observers = [FaultLog(reactor.seconds), *observers]
+        everywhere = [FaultLog(reactor.seconds), *observers]
         if plan.access_log:
-            self._observers.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
+            everywhere.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
         self.telemetry: Telemetry | None = None
         if plan.admin:
             self.telemetry = buildTelemetry(plan, reactor, self.counters)
-            self._observers.append(self.telemetry)
+            everywhere.append(self.telemetry)
         # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
-        self._observers.append(self.connections)
-        claims: Claims = {}
-        self._clusters: dict[str, Cluster] = {}
-        for cluster in plan.clusters:
-            self._clusters[cluster.name] = buildCluster(
-                cluster, claims, self._context("upstream", cluster.name), self.certificates
-            )
-        self._listeners = [self._listener(listener, claims) for listener in plan.listeners]
+        everywhere.append(self.connections)
+        files = OpenFiles(softLimit(), plan.max_handshakes)
+        self._surroundings = Surroundings(
+            reactor, self.counters, self._logs, self.certificates, files, everywhere
+        )
+        self.generation = Builder(plan, self._surroundings).build()
+
+    @property
+    def plan(self) -> Plan:
+        """What runs."""
+        return self.generation.plan
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The sockets themselves."""
+        return [socket.port for socket in self.sockets]
 
     @property
     def clusters(self) -> Mapping[str, Cluster]:
         """Where connections go, by name."""
-        return self._clusters
+        return self.generation.clusters
 
     @property
     def live(self) -> bool:
         """Whether it takes new connections, and says so to whoever asks."""
-        return self.healthy and bool(self.ports)
+        return self.healthy and bool(self.sockets)
 
     @property
     def uptime(self) -> float:
         """Seconds since it began to listen."""
         return 0.0 if self._begun is None else float(self._reactor.seconds() - self._begun)
 
-    # -- building
-
-    def _context(self, side: str, name: str, listener: ListenerPlan | None = None) -> ChainContext:
-        common = (self.plan.node, self._reactor, self.counters.count, self._upstream)
-        if listener is None:
-            return ChainContext(side, name, "", *common)
-        return ChainContext(
-            side,
-            name,
-            listener.name,
-            *common,
-            listener.listener_filters_timeout,
-            listener.continue_on_listener_filters_timeout,
-        )
-
-    def _upstream(self, name: str) -> Cluster:
-        try:
-            return self._clusters[name]
-        except KeyError:
-            known = ", ".join(self._clusters) or "none"
-            raise ChainError(f"there is no cluster {name!r}; there is: {known}") from None
-
-    def _chain(self, listener: ListenerPlan, plan: FilterChainPlan, claims: Claims) -> FilterChain:
-        context = self._context("downstream", plan.name, listener)
-        below = plan.filters[:-1]
-        filters = configureFilters(below, claims)
-        terminal = buildTerminal(plan.filters, claims, context)
-        chain = wrapFilters(terminal, below, filters, context)
-        factory = wrapTLS(
-            chain, plan.tls, filters, context, plan.tls_handshake_timeout, self.certificates
-        )
-        # Of a terminal that is configured already, as a file's is.
-        logs = getattr(plan.filters[-1].settings, "access_logs", ())
-        observers = [self._log(self._logs.ofChain, log, context.name) for log in logs]
-        return FilterChain(plan, factory, exchangesMetadata(filters), observers)
-
-    def _listener(
-        self, plan: ListenerPlan, claims: Claims
-    ) -> tuple[ListenerPlan, IStreamServerEndpoint, ListenerFactory]:
-        context = self._context("downstream", "", plan)
-        chains = [self._chain(plan, chain, claims) for chain in plan.chains]
-        default = None
-        if plan.default_filter_chain is not None:
-            default = self._chain(plan, plan.default_filter_chain, claims)
-        specs = listenerFilters(plan)
-        filters = configureFilters(specs, claims)
-        if self.telemetry is not None:
-            exchanges = any(chain.exchanges_metadata for chain in chains)
-            self.telemetry.reports(plan.name, reporterOf(plan.traffic_direction, exchanges))
-        switch = SwitchFactory(chains, default, context)
-        inner = wrapFilters(switch, specs, filters, context)
-        logs = [self._log(self._logs.ofListener, log, plan.name) for log in plan.access_logs]
-        observers = [*logs, *self._observers]
-        factory = ListenerFactory(inner, context, observers, plan, self._files)
-        return plan, serverFromString(self._reactor, withBacklog(plan.endpoint)), factory
-
-    def _log(
-        self,
-        make: Callable[[AccessLogPlan], IConnectionObserver],
-        plan: AccessLogPlan,
-        where: str,
-    ) -> IConnectionObserver:
-        try:
-            return make(plan)
-        except FormatError as error:
-            raise ChainError(f"{where}: access log {plan.path}: {error}") from None
-
-    # -- running
+    # -- starting
 
     def privilegedStartService(self) -> None:
         """
@@ -209,19 +145,26 @@ class ProxyService(Service):
         @raise CannotStart: an address cannot be listened on.
         """
         self._begun = self._reactor.seconds()
-        for plan, endpoint, factory in self._listeners:
-            refused: list[Failure] = []
-            listening = endpoint.listen(factory)
-            listening.addCallback(factory.guard)
-            listening.addCallbacks(partial(self._listens, plan), refused.append)
-            if refused:
-                reason = " ".join(str(refused[0].value).split())
-                raise CannotStart(f"mxproxy: listener {plan.name}: {plan.endpoint}: {reason}")
+        try:
+            for listener in self.generation.listeners:
+                self._listen(listener)
+        except CannotListen as error:
+            raise CannotStart(f"mxproxy: {error}") from None
 
-    def _listens(self, plan: ListenerPlan, port: IListeningPort) -> None:
-        self.ports.append(port)
-        address = formatAddress(port.getHost())
+    def _listen(self, listener: Listener) -> Listening:
+        socket = Listening(listener)
+        socket.open(self._reactor)
+        self.sockets.append(socket)
+        self._listens(socket)
+        return socket
+
+    def _listens(self, socket: Listening) -> None:
+        """Metrics are told whose connections come from where."""
+        address = formatAddress(socket.port.getHost())
         if self.telemetry is not None and address is not None:
+            plan = socket.listener.plan
+            reporter = reporterOf(plan.traffic_direction, socket.listener.exchanges)
+            self.telemetry.reports(plan.name, reporter)
             self.telemetry.listens(plan.name, address)
 
     def startService(self) -> None:
@@ -231,18 +174,123 @@ class ProxyService(Service):
         @raise CannotStart: a log cannot be written to.
         """
         Service.startService(self)
-        self._started = True
         try:
             self._logs.start()
         except CannotOpenLog as error:
             raise CannotStart(f"mxproxy: {error}") from None
         self.certificates.start()
-        for cluster in self._clusters.values():
+        for cluster in self.generation.clusters.values():
             cluster.start()
         if self.telemetry is not None:
             self.telemetry.start()
-        for port in self.ports:
-            self.log.info("listening on {address}", address=formatAddress(port.getHost()))
+        # Of a process; in a test, whose service is not started, they are the test runner's.
+        self._handle(signal.SIGHUP, self.reread)
+        for socket in self.sockets:
+            self._sayWhere(socket)
+
+    def _sayWhere(self, socket: Listening) -> None:
+        self.log.info("listening on {address}", address=formatAddress(socket.port.getHost()))
+
+    def _handle(self, number: int, call: Callable[[], object]) -> None:
+        handler = SignalHandler(number, call, self._reactor)
+        handler.install()
+        self._signals.append(handler)
+
+    # -- changing
+
+    def reread(self) -> None:
+        """
+        Read the configuration again, and run what it says now; if it cannot be used, say why and
+        go on as before.
+        """
+        if self._readPlan is None:
+            return
+        try:
+            self.reload(self._readPlan())
+            # The same names may stand for other files.
+            self.certificates.reloadNow()
+        except Exception as error:  # noqa: BLE001 - a proxy that runs is not ended by a file
+            if not isinstance(error, (ValueError, OSError, UsageError)):
+                self.log.failure("not reloaded")
+            self.counters.count("server.reload_rejected")
+            for line in reasons(error):
+                self.log.error("not reloaded: {line}", line=line)
+
+    def reload(self, plan: Plan) -> None:
+        """
+        Run another plan from now on.  Connections that are open keep theirs; only those of
+        listeners that are gone are drained.
+
+        @raise ValueError: it cannot be run; the text is one line.  Nothing has changed then.
+        @raise OSError: a file cannot be used; nothing has changed.
+        """
+        if not self.running and self._signals:
+            raise ValueError("the proxy is stopping")
+        before = self.generation
+        after = Builder(plan, self._surroundings, before).build()
+        stay, need, gone = match(after.listeners, self.sockets)
+        opened: list[Listening] = []
+        try:
+            if self.running:
+                self._logs.start()
+            for listener in need:
+                opened += [self._listen(listener)]
+        except (CannotOpenLog, CannotListen) as error:
+            for socket in opened:
+                self.sockets.remove(socket)
+                socket.close()
+            self._keepLogs()
+            raise ValueError(str(error)) from None
+        # From here on nothing can go wrong.
+        self.generation = after
+        if self.telemetry is not None:
+            self.telemetry.replan(plan)
+        self._replaceClusters(before, after)
+        for socket, listener in stay:
+            if socket.listener is not listener:
+                self._retire(socket.listener)
+                socket.factory.replace(listener)
+                self._listens(socket)
+        for socket in gone:
+            self.sockets.remove(socket)
+            socket.close()
+            self._retire(socket.listener)
+            self._drainGone(socket.listener)
+        for socket in opened:
+            self._sayWhere(socket)
+        self.counters.count("server.reload_accepted")
+        self.log.info("reloaded: {changes}", changes=changes(before, after))
+        self._keepLogs()
+
+    def _replaceClusters(self, before: Generation, after: Generation) -> None:
+        kept = set(map(id, after.clusters.values()))
+        for cluster in before.clusters.values():
+            if id(cluster) not in kept:
+                cluster.retire()
+        kept = set(map(id, before.clusters.values()))
+        for cluster in after.clusters.values():
+            if id(cluster) not in kept and self.running:
+                cluster.start()
+
+    def _retire(self, listener: Listener) -> None:
+        """It takes no more connections; its access logs are kept for those that it has."""
+        self._retired.append(listener)
+        listener.connections.whenNone().addCallback(lambda none: self._forget(listener))
+
+    def _forget(self, listener: Listener) -> None:
+        self._retired.remove(listener)
+        self._keepLogs()
+
+    def _keepLogs(self) -> None:
+        paths = {path for one in (*self.generation.listeners, *self._retired) for path in one.logs}
+        self._logs.keep({*paths, *filter(None, [self.plan.access_log])})
+
+    def _drainGone(self, listener: Listener) -> None:
+        connections = [*listener.connections]
+        why = f"listener {listener.plan.name} is gone"
+        Drain(connections, self._reactor, self.plan.drain_time, why).start()
+
+    # -- stopping
 
     def stopService(self) -> Deferred[None]:
         """
@@ -254,17 +302,16 @@ class ProxyService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        ports, self.ports = self.ports, []
-        for port in ports:
-            await maybeDeferred(port.stopListening)
+        sockets, self.sockets = self.sockets, []
+        for socket in sockets:
+            await socket.close()
         drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
-        # Of a process; in a test, whose service is not started, they are the test runner's.
-        handlers = [SignalHandler(number, drain.hurry, self._reactor) for number in STOP_SIGNALS]
-        for handler in handlers if self._started else ():
-            handler.install()
+        if self._signals:
+            for number in STOP_SIGNALS:
+                self._handle(number, drain.hurry)
         await self._drain(drain)
         self.certificates.stop()
-        for cluster in self._clusters.values():
+        for cluster in self.generation.clusters.values():
             cluster.stop()
         if self.telemetry is not None:
             self.telemetry.stop()

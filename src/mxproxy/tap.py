@@ -22,6 +22,6 @@ def makeService(options: Options) -> IService:
 
     raiseSoftLimit()
     try:
-        return ProxyService(options.plan, reactor)
+        return ProxyService(options.plan, reactor, readPlan=options.readPlan)
     except (ValueError, OSError) as error:
         refuse(str(error), EXIT_FILE)

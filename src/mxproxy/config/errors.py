@@ -30,3 +30,12 @@ def oneLine(text: str) -> str:
         for character in " ".join(text.split())
     )
     return line if len(line) <= LINE_LIMIT else f"{line[: LINE_LIMIT - 1]}…"
+
+
+def reasons(error: str | Exception) -> list[str]:
+    """
+    @param error: why a configuration is refused.
+    @return: that, a line for each thing that is wrong with it; a file may have several.
+    """
+    lines: list[str] | None = getattr(error, "lines", None)
+    return [oneLine(str(error))] if lines is None else lines

@@ -31,8 +31,8 @@ from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
-from .envoy import RefusedFile, readPlan
-from .errors import ConfigurationError, oneLine
+from .envoy import readPlan
+from .errors import ConfigurationError, reasons
 from .nodemetadata import readNodeMetadata
 from .plan import DRAIN_TIME, MAX_HANDSHAKES, METADATA_EXCHANGE, FilterSpec, Limits, Plan
 from .sidecar import (
@@ -735,14 +735,6 @@ def _helpOf(head: str, doc: str, columns: int) -> list[str]:
         lines[0] = head.ljust(_HELP_MARGIN) + lines[0][_HELP_MARGIN:]
         return lines
     return [head, *lines]
-
-
-def reasons(error: str | Exception) -> list[str]:
-    """
-    @param error: why a configuration is refused.
-    @return: that, a line for each thing that is wrong with it.
-    """
-    return error.lines if isinstance(error, RefusedFile) else [oneLine(str(error))]
 
 
 def refuse(why: str | Exception, status: int) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -31,6 +31,11 @@ STOP_TIMEOUT = 5.0
 # Opened, they are not the same as the descriptors: with a file, each has its own place in it;
 # and a socket cannot be opened at all.
 _DEVICES = {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}
+
+
+def _key(path: str) -> str:
+    path = _DEVICES.get(path, path)
+    return path if path in (STDOUT, STDERR) else os.path.abspath(path)
 
 
 class CannotOpenLog(Exception):
@@ -61,6 +66,8 @@ class AccessLogs:
         self._wallClock = wallClock
         self._open = open
         self._writers: dict[str, Writer] = {}
+        self._running: set[str] = set()
+        self._endings: list[Deferred[None]] = []
         self._signal: SignalHandler | None = None
 
     def ofListener(self, plan: AccessLogPlan) -> IConnectionObserver:
@@ -94,11 +101,12 @@ class AccessLogs:
         )
 
     def _writer(self, path: str, describeLoss: Callable[[int, float], bytes]) -> Writer:
-        path = _DEVICES.get(path, path)
-        key = path if path in (STDOUT, STDERR) else os.path.abspath(path)
+        key = _key(path)
         if key not in self._writers:
             self._writers[key] = Writer(
-                path, lambda lines: describeLoss(lines, self._wallClock()), open=self._open
+                _DEVICES.get(path, path),
+                lambda lines: describeLoss(lines, self._wallClock()),
+                open=self._open,
             )
         return self._writers[key]
 
@@ -106,28 +114,45 @@ class AccessLogs:
 
     def start(self) -> None:
         """
-        Open the files, begin to write, and reopen them on SIGUSR1.
+        Open the files that are not open yet, begin to write, and reopen them on SIGUSR1.
 
-        @raise CannotOpenLog: one of them cannot be opened; then none is.
+        @raise CannotOpenLog: one of them cannot be opened; then none is that was not before, and
+            they cannot be used any more.
         """
-        started: list[Writer] = []
-        for writer in self._writers.values():
+        started: list[str] = []
+        for key, writer in self._writers.items():
+            if key in self._running:
+                continue
             try:
                 writer.start()
             except OSError as error:
                 for other in started:
-                    other.stop()
+                    self._writers[other].stop()
                 raise CannotOpenLog(
                     f"access log {writer.path}: {error.strerror or error}"
                 ) from None
-            started.append(writer)
+            started.append(key)
+        self._running.update(started)
+        if self._signal is not None:
+            return
         # It is what tells a proxy to reopen its logs; one without any goes on running.
         self._signal = SignalHandler(signal.SIGUSR1, self._reopen, self._reactor, chain=True)
         self._signal.install()
 
     def _reopen(self) -> None:
-        for writer in self._writers.values():
-            writer.reopen()
+        for key in self._running:
+            self._writers[key].reopen()
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """
+        Write out and close all files but these: nobody writes to the others any more.
+        """
+        for key in self._writers.keys() - {_key(path) for path in paths}:
+            writer = self._writers.pop(key)
+            if key in self._running:
+                self._running.remove(key)
+                self._endings = [ending for ending in self._endings if not ending.called]
+                self._endings.append(self._stop(writer))
 
     def stop(self) -> Deferred[Any]:
         """
@@ -139,7 +164,7 @@ class AccessLogs:
             return succeed(None)
         self._signal.remove()
         self._signal = None
-        return gatherResults([self._stop(writer) for writer in self._writers.values()])
+        return gatherResults([*self._endings, *map(self._stop, self._writers.values())])
 
     def _stop(self, writer: Writer) -> Deferred[None]:
         stopped: Deferred[None] = Deferred()

@@ -300,6 +300,8 @@ STATS: Sequence[Stat] = (
         Kind.GAUGE,
         merge=Merge.MIN,
     ),
+    Stat("server.reload_accepted", "Configurations that were read again and run.", envoy=False),
+    Stat("server.reload_rejected", "Configurations that could not be used.", envoy=False),
     # -- the telemetry itself
     Stat(
         "stats.series",

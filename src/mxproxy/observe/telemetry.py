@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..config.plan import FilterSpec, Plan
+from ..config.plan import FilterSpec, Plan, ServicePlan
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
 from . import envoy
@@ -148,6 +148,13 @@ class Telemetry:
     def listeners(self) -> dict[str, str]:
         """What the names of Envoy's counters begin with, by listener."""
         return self._prefixes
+
+    def replan(self, plan: Plan) -> None:
+        """
+        Another plan runs from now on.  The names of the labels stay as they were at start, since
+        all of a metric's series have the same.
+        """
+        self.labeller = self.labeller.replaced(plan.node, _services(plan))
 
     def _broken(self, failure: Any) -> None:
         self.log.failure("metrics are reported no more", failure)
@@ -295,7 +302,7 @@ def buildTelemetry(plan: Plan, clock: Any, counters: Counters) -> Telemetry:
     directory = DirectoryFile(plan.stats.workloads)
     labeller = Labeller(
         plan.node,
-        {cluster.name: cluster.service for cluster in plan.clusters if cluster.service},
+        _services(plan),
         additionalLabels(plan),
         directory.find,
         plan.stats.service_accounts,
@@ -304,6 +311,10 @@ def buildTelemetry(plan: Plan, clock: Any, counters: Counters) -> Telemetry:
     telemetry = Telemetry(clock, counters.add, labeller, series)
     telemetry.everyReport(directory.refresh)
     return telemetry
+
+
+def _services(plan: Plan) -> dict[str, ServicePlan]:
+    return {cluster.name: cluster.service for cluster in plan.clusters if cluster.service}
 
 
 def additionalLabels(plan: Plan) -> tuple[str, ...]:

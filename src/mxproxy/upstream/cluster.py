@@ -83,6 +83,7 @@ class Cluster:
         self._discovery: Discovery | None = None
         self._hasTraffic = False
         self._found = False
+        self._retired = False
         self._waiting: dict[Connecting, None] = {}
         self._deadline: IDelayedCall | None = None
         self._build(reactor, plan)
@@ -128,6 +129,15 @@ class Cluster:
                 part.stop()
         for socket in self._sockets:
             socket.chain.factory.doStop()
+
+    def retire(self) -> None:
+        """
+        Stop, because the configuration has another in its place.  Connections that are still on
+        their way go to hosts that are known by then: not before the cluster is warm.
+        """
+        self._retired = True
+        if self.warm:
+            self.stop()
 
     # -- hosts
 
@@ -204,6 +214,9 @@ class Cluster:
         waiting, self._waiting = self._waiting, {}
         for connecting in waiting:
             connecting.start()
+        if self._retired:
+            # Not at once: whoever has said so may have something to finish.
+            self.clock.callLater(0, self.stop)
 
     # -- connections
 

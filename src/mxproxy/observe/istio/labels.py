@@ -116,6 +116,13 @@ class Labeller:
             additionalName(side, name) for side in (SOURCE, DESTINATION) for name in additional
         )
 
+    def replaced(self, node: Node, services: Mapping[str, ServicePlan]) -> Labeller:
+        """
+        @return: one that makes the same labels, with other values for who we are and where
+            connections go.
+        """
+        return Labeller(node, services, self._additional, self._find, self._serviceAccounts)
+
     def values(self, reporter: str, connection: Connection) -> tuple[str, ...]:
         """
         @param reporter: L{SOURCE} or L{DESTINATION}.
