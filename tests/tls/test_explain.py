@@ -68,6 +68,23 @@ class PeersBytesTests(SynchronousTestCase):
         ):
             self.assertSays(data, f"protocol_error: the peer's bytes are not valid TLS ({why})")
 
+    def test_badTLSLater(self) -> None:
+        """
+        Who has shaken hands speaks TLS: what is no record then is broken, no other protocol.
+        """
+        one, other = client().connection(), server().connection()
+        self.assertRaises(SSL.WantReadError, one.do_handshake)
+        other.bio_write(one.bio_read(65536))
+        self.assertRaises(SSL.WantReadError, other.do_handshake)
+        # The ServerHello's record.
+        flight = other.bio_read(65536)
+        one.bio_write(flight[: 5 + int.from_bytes(flight[3:5], "big")])
+        self.assertRaises(SSL.WantReadError, one.do_handshake)
+        for connection in (one, other):
+            connection.bio_write(b"GET / HTTP/1.0\r\n\r\n")
+            error = self.assertRaises(SSL.Error, connection.do_handshake)
+            self.assertTrue(explain(error, connection).startswith("protocol_error: "))
+
     def test_endOfStream(self) -> None:
         for context in (client(), server()):
             connection = context.connection()
@@ -133,6 +150,11 @@ class ErrorTests(SynchronousTestCase):
             "no_shared_algorithm: no key exchange or signature both support "
             "(no suitable key share)",
         )
+        for reasons in (("unexpected record",), ("provider signature failure", "bad signature")):
+            self.assertEqual(
+                self.reason(*reasons),
+                f"protocol_error: the peer's bytes are not valid TLS ({', '.join(reasons)})",
+            )
         self.assertEqual(self.reason("odd", "odder"), "tls_error: odd, odder")
         self.assertEqual(self.reason(), "tls_error: OpenSSL gives no reason")
         self.assertEqual(self.line(SSL.Error()), "tls_error: OpenSSL gives no reason")

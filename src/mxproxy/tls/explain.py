@@ -62,6 +62,8 @@ _NO_COMMON_ALGORITHM = {
 
 _PROTOCOL_ERROR = {
     "unexpected message",
+    "unexpected record",
+    "bad signature",
     "data length too long",
     "length mismatch",
     "length too short",
@@ -124,7 +126,9 @@ def explain(error: BaseException, connection: SSL.Connection) -> str:
     if isinstance(error, (SSL.SysCallError, SSL.ZeroReturnError)):
         return _ended(error)
     if isinstance(error, SSL.Error):
-        return _handshake(reasons(error))
+        # Of a peer with whom there was a ServerHello, TLS it is, whatever its record says now.
+        # Before it a server's connection has no random number, and a client's has noughts.
+        return _handshake(reasons(error), begun=any(connection.server_random() or b""))
     return f"tls_error: {type(error).__name__}: {quote(str(error))}"
 
 
@@ -189,9 +193,11 @@ def _ended(error: SSL.Error) -> str:
     return "closed: the peer ended the connection in the middle of TLS"
 
 
-def _handshake(reason: str) -> str:
+def _handshake(reason: str, begun: bool) -> str:
     """
     OpenSSL has given up, for what its error queue says.
+
+    @param begun: both sides had spoken TLS before.
     """
     first = reason.partition(", ")[0]
     _, alert, name = first.partition(" alert ")
@@ -202,7 +208,7 @@ def _handshake(reason: str) -> str:
         return f"alert_received: the peer refused with alert '{name}'{hint}"
     if first == "peer did not return a certificate":
         return "no_client_certificate: the peer sent no certificate"
-    if first in _NOT_TLS:
+    if first in _NOT_TLS and not begun:
         return f"not_tls: {_NOT_TLS[first]}"
     if first in _NO_COMMON_VERSION:
         return f"protocol_version: no TLS version that both sides speak ({reason})"
@@ -211,6 +217,6 @@ def _handshake(reason: str) -> str:
     if first in _NO_COMMON_ALGORITHM:
         return f"no_shared_algorithm: no key exchange or signature both support ({reason})"
     # With TLS 1.2 a provider's own reason comes first: "cipher operation failed".
-    if not _PROTOCOL_ERROR.isdisjoint(reason.split(", ")):
+    if first in _NOT_TLS or not _PROTOCOL_ERROR.isdisjoint(reason.split(", ")):
         return f"protocol_error: the peer's bytes are not valid TLS ({reason})"
     return f"tls_error: {reason or 'OpenSSL gives no reason'}"
