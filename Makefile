@@ -22,7 +22,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -72,6 +72,13 @@ e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as
 bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH='--rounds 1 --loads up down')
 	scripts/install-benchmark-peers
 	$(BIN)/python -m benchmarks $(BENCH)
+
+faults: $(VENV)/.test  ## a peer that closes, resets, stalls or corrupts at every byte; 100 MB half-closed
+	$(BIN)/python -m tests.faults
+
+soak: SECONDS = 1200
+soak: $(VENV)/.test  ## a pair under mixed traffic while certificates change and connections die (SECONDS=1200)
+	$(BIN)/python -m soak --seconds $(SECONDS)
 
 fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done

@@ -1,0 +1,119 @@
+"""
+All faults, at every byte of the handshakes: C{make faults}.
+
+In memory every byte; over real sockets every C{--every}th, where each case takes its time; and the
+half-closes with 100 MB.  Prints how many cases there were, which reasons the access log has
+named for them, and which were wrong; ends with status 1 if any was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater, react
+
+from .case import Case, Times
+from .halves import matrix
+from .halves import play as playHalves
+from .points import situations
+from .sweep import BRISK, Sweep, hurry, now, sweep
+from .worlds import Memory, Sockets
+
+
+def everything(cases: Iterator[Case]) -> Iterable[Case]:
+    """No sample."""
+    return cases
+
+
+def inMemory(every: int) -> int:
+    """
+    @return: how many cases were wrong.
+    """
+    cases = Sweep(Memory(), Times())
+    for situation in situations():
+        begin, before = time.monotonic(), cases.report.cases
+        now(sweep(cases, [situation], everything, every))
+        print(
+            f"memory: {str(situation).removesuffix(': nothing')}:"
+            f" {cases.report.cases - before} cases, {time.monotonic() - begin:.0f} s",
+            flush=True,
+        )
+    print(f"\nin memory: {cases.report}\n", flush=True)
+    return len(cases.report.wrong)
+
+
+async def overSockets(every: int) -> int:
+    """
+    @return: how many cases were wrong.
+    """
+    cases = Sweep(Sockets(), BRISK, slack=10.0)
+    # The reactor's own descriptors are there from its first turn on.
+    await deferLater(cases.world.reactor, 0)
+    with hurry():
+        for situation in situations():
+            begin, before = time.monotonic(), cases.report.cases
+            await sweep(cases, [situation], everything, every)
+            print(
+                f"sockets: {str(situation).removesuffix(': nothing')}:"
+                f" {cases.report.cases - before} cases, {time.monotonic() - begin:.0f} s",
+                flush=True,
+            )
+        await cases.close()
+    print(f"\nover sockets: {cases.report}\n", flush=True)
+    return len(cases.report.wrong)
+
+
+async def halfClosed(size: int) -> int:
+    """
+    @return: how many cases were wrong.
+    """
+    failures = 0
+    for case in matrix():
+        begin = time.monotonic()
+        wrong = await playHalves(case, size, 300.0)
+        seconds = time.monotonic() - begin
+        print(
+            f"half-close: {case}: {size / 1e6:g} MB, {seconds:.1f} s: {wrong or 'ok'}", flush=True
+        )
+        failures += bool(wrong)
+    return failures
+
+
+def main() -> None:
+    """
+    See above.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--every", type=int, default=29, help="handshake bytes, over sockets")
+    parser.add_argument("--every-memory", type=int, default=1, help="the same in memory")
+    parser.add_argument("--megabytes", type=float, default=100, help="behind a half-close")
+    parser.add_argument(
+        "--only", choices=("memory", "sockets", "halves"), help="one of the three parts"
+    )
+    arguments = parser.parse_args()
+    part = arguments.only
+
+    async def run(reactor: Any) -> None:
+        wrong = 0
+        if part in (None, "halves"):
+            await deferLater(reactor, 0)
+            wrong += await halfClosed(int(arguments.megabytes * 1e6))
+        if part in (None, "sockets"):
+            wrong += await overSockets(arguments.every)
+        if part in (None, "memory"):
+            wrong += inMemory(arguments.every_memory)
+        if wrong:
+            print(f"{wrong} wrong")
+            sys.exit(1)
+        print("all is well")
+
+    react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
+
+
+if __name__ == "__main__":
+    main()

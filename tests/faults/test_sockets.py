@@ -1,0 +1,48 @@
+"""
+A sample of all faults, over real sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from .case import Case
+from .points import situations
+from .sweep import BRISK, Sweep, hurry, sweep
+from .worlds import Sockets
+
+#: See C{test_memory.py}.
+EVERY = 23
+
+
+class SampleTests(TestCase):
+    """
+    Nothing is left, no descriptor either, and the right reason is said.
+    """
+
+    timeout = 120
+
+    def test_sample(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.sample())
+
+    async def sample(self) -> None:
+        cases = Sweep(Sockets(), BRISK, slack=10.0)
+        # The reactor's own descriptors and trial's timer are there from its first turn on.
+        await deferLater(cases.world.reactor, 0)
+        start = iter(range(1000))
+
+        def pick(all: Iterator[Case]) -> Iterator[Case]:
+            return islice(all, next(start) % EVERY, None, EVERY)
+
+        with hurry():
+            try:
+                await sweep(cases, situations(), pick, every=31)
+            finally:
+                await cases.close()
+        self.assertEqual(cases.report.wrong, [], str(cases.report))
+        self.assertGreater(cases.report.cases, 150)
