@@ -15,7 +15,7 @@ from .sweep import Sweep, now, sweep
 from .worlds import Memory
 
 #: Every so manieth; with no common divisor with how many kinds of faults and places there are.
-EVERY = 17
+EVERY = 13
 
 
 class SampleTests(SynchronousTestCase):
