@@ -162,14 +162,14 @@ class Authority:
 
     def revoke(
         self,
-        *credentials: Credential,
+        *credentials: Credential | Authority,
         validity: timedelta = DAY,
         age: timedelta = timedelta(hours=1),
     ) -> bytes:
         """
         Make a list of revoked certificates, PEM.
 
-        @param credentials: whose, none or several.
+        @param credentials: whose, none or several; an intermediate's, too.
         @param validity: for how long from now; negative for one that has expired.
         @param age: since how long; negative for one that is not valid yet.
         """

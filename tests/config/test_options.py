@@ -47,6 +47,7 @@ DEFAULTS = {
     "max-connections": None,
     "max-connections-per-address": None,
     "max-handshakes": 1024,
+    "tls-crl": None,
 }
 
 

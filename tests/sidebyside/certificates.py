@@ -24,13 +24,15 @@ SPIFFE = "spiffe://cluster.local/ns/shop/sa/"
 
 class Certificates:
     """
-    @ivar directory: has C{NAME.crt} and C{NAME.key} of each, and C{ca.crt}, C{foreign.crt}.
+    @ivar directory: has C{NAME.crt} and C{NAME.key} of each, C{ca.crt}, C{foreign.crt}, and lists of
+        what they have revoked, C{NAME.crl}.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._names: dict[str, str] = {}
         self._pems: dict[str, str] = {}
+        self._issued: dict[str, Credential] = {}
         ours = Authority.create("cluster.local")
         between = ours.subordinate()
         foreign = Authority.create("cluster.local")
@@ -46,12 +48,23 @@ class Certificates:
         self._credential("stranger", foreign.issue(SPIFFE + "client"))
         self._credential("expired", ours.issue(SPIFFE + "client", validity=-timedelta(hours=1)))
 
+        # After the certificates: what is revoked has to be there.
+        self._list("ca", ours.revoke(self._issued["other"]))
+        self._list("between", between.revoke())
+        self._list("both", ours.revoke(), between.revoke(self._issued["chained"]))
+        self._list("expired", ours.revoke(validity=-timedelta(hours=1)))
+        self._list("foreign", foreign.revoke())
+
+    def _list(self, name: str, *lists: bytes) -> None:
+        (self.directory / f"{name}.crl").write_bytes(b"".join(lists))
+
     def _authority(self, name: str, authority: Authority) -> None:
         authority.write(self.directory, name)
         self._pems[f"{name}_crt"] = authority.cert_pem.decode()
 
     def _credential(self, name: str, credential: Credential) -> None:
         credential.write(self.directory, name)
+        self._issued[name] = credential
         self._pems[f"{name}_crt"] = credential.cert_pem.decode()
         self._pems[f"{name}_key"] = credential.key_pem.decode()
         certificate = x509.load_pem_x509_certificate(credential.cert_pem)

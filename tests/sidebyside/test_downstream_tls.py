@@ -111,6 +111,40 @@ class ClientCertificateTests(SideBySide):
             Client("plaintext", (Send(WORD),), abrupt=True, sees={"ended": "closed"}),
         )
 
+    def test_revoked(self) -> Any:
+        """
+        Who is in the list is refused, and who is in no list.
+        """
+        return self.compare(
+            "downstream_crl",
+            shows("client", GOOD),
+            shows("other", refused("certificate_revoked")),
+            shows("chained", {"received": "''"}),
+            shows("stranger", refused("unknown_ca")),
+            shows("", refused("certificate_required")),
+        )
+
+    def test_revokedByIntermediate(self) -> Any:
+        return self.compare(
+            "downstream_crl_both",
+            shows("client", GOOD),
+            shows("other", GOOD),
+            shows("chained", refused("certificate_revoked")),
+        )
+
+    def test_onlyLeafLookedUp(self) -> Any:
+        return self.compare(
+            "downstream_crl_leaf",
+            shows("client", {"received": "''"}),
+            shows("chained", GOOD),
+        )
+
+    def test_expiredList(self) -> Any:
+        return self.compare("downstream_crl_expired", shows("client", {"received": "''"}))
+
+    def test_foreignList(self) -> Any:
+        return self.compare("downstream_crl_foreign", shows("client", {"received": "''"}))
+
     def test_optional(self) -> Any:
         return self.compare(
             "downstream_mtls_optional",

@@ -188,7 +188,10 @@ class FailureTests(SynchronousTestCase):
         codes = SSL.X509VerificationCodes
         failure = VerificationFailure(0, codes.ERR_CERT_REVOKED, names=(BOB,))
         for number, line in (
-            (codes.ERR_CERT_REVOKED, f"certificate_revoked: certificate {BOB} is revoked"),
+            (
+                codes.ERR_CERT_REVOKED,
+                f"certificate_revoked: certificate {BOB} is revoked by unnamed",
+            ),
             (codes.ERR_CERT_HAS_EXPIRED, f"certificate_expired: certificate {BOB} expired"),
             (
                 codes.ERR_CERT_NOT_YET_VALID,

@@ -26,7 +26,7 @@ from mxproxy.tls.files import stampsOf
 from mxproxy.tls.reload import MAX_RESTLESS_LOOKS, CertificateReloader, TLSContexts
 from mxproxy.tls.settings import PEM, ClientTLS, TLSConfigurationError
 from tests.tls.directory import Directory, texts
-from tests.tls.memory import ALICE, BOB, CA, HOUR, OTHER_CA, client, shake
+from tests.tls.memory import ALICE, ALICES, BOB, CA, HOUR, OTHER_CA, client, shake
 
 INTERVAL = 5.0
 
@@ -181,6 +181,21 @@ class TakenTests(ReloadCase):
         name = "CN=cluster.local throwaway CA"
         line = f"inbound: renewed: the CA certificate of {name} until * in 'ca.crt'"
         self.assertEqual(self.said(), [line])
+
+    def test_lists(self) -> None:
+        """
+        Who is revoked while the proxy runs does not get in any more.
+        """
+        self.directory.write({"ca.crl": CA.revoke()})
+        self.server = self.contexts(**self.directory.pems("crl"))
+        for crl, why in ((CA.revoke(ALICES), "certificate_revoked: "), (CA.revoke(), "")):
+            self.directory.rename({"ca.crl": crl})
+            self.clock.pump([INTERVAL] * 2)
+            got = shake(client(), self.server).server.why  # type: ignore[arg-type]
+            self.assertTrue(got.startswith(why) if why else not got, got)
+        self.assertRegex(
+            self.said()[0], r"^inbound: renewed: the CRL of CN=.*, 1 revoked, until \*"
+        )
 
     def test_writtenByAndBy(self) -> None:
         """

@@ -281,6 +281,14 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option("tls-key", "FILE", "The certificate's key, PEM.", _file),
             Option("tls-ca", "FILE", "The CAs trusted to sign a peer's certificate, PEM.", _file),
             Option(
+                "tls-crl",
+                "FILE",
+                "Certificates that the CAs have revoked, PEM, one list (CRL) or several. Each "
+                "CA of a peer's chain has to have one that has not expired, or the peer is "
+                "refused.",
+                _file,
+            ),
+            Option(
                 "tls-reload-interval",
                 "SECONDS",
                 "How often to look whether these files have been renewed. New connections get "
@@ -625,6 +633,7 @@ class Options(usage.Options):
                 tls_cert=self["tls-cert"],
                 tls_key=self["tls-key"],
                 tls_ca=self["tls-ca"],
+                tls_crl=self["tls-crl"],
                 upstream_sni=self["upstream-sni"],
                 upstream_san=tuple(self["upstream-san"]),
                 connect_timeout=self["connect-timeout"],

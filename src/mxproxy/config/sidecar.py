@@ -96,6 +96,7 @@ class Sidecar:
     tls_cert: str | None
     tls_key: str | None
     tls_ca: str | None
+    tls_crl: str | None
     upstream_sni: str | None
     upstream_san: tuple[str, ...]
     connect_timeout: float
@@ -182,6 +183,7 @@ def _downstreamTLS(sidecar: Sidecar) -> ServerTLS:
         certificate=_pem(sidecar.tls_cert),
         key=_pem(sidecar.tls_key),
         authorities=_pem(sidecar.tls_ca),
+        crl=_pem(sidecar.tls_crl),
         alpn=SIDECAR_ALPN,
     )
 
@@ -192,6 +194,7 @@ def _upstreamTLS(sidecar: Sidecar) -> ClientTLS | None:
     # An external upstream (simple) gets neither our certificate nor an ALPN of the mesh.
     simple = ClientTLS(
         authorities=_pem(sidecar.tls_ca),
+        crl=_pem(sidecar.tls_crl),
         accepted=sidecar.upstream_san,
         server_name=sidecar.upstream_sni,
     )
@@ -230,6 +233,8 @@ def _checkCombination(sidecar: Sidecar) -> None:
     if len(given) == 1:
         (missing,) = set(files) - set(given)
         raise UsageError(f"{given[0]} without {missing}: give both")
+    if sidecar.tls_crl is not None and sidecar.tls_ca is None:
+        raise UsageError("--tls-crl without --tls-ca: give the CAs whose lists these are")
     if sidecar.downstream_tls != DISABLE:
         _need(sidecar, f"--downstream-tls {sidecar.downstream_tls}")
     if sidecar.upstream_tls == MUTUAL:

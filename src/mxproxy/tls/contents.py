@@ -11,8 +11,8 @@ from cryptography import x509
 
 from mxproxy.tls.expiry import Lifetime
 from mxproxy.tls.identity import Identities, readIdentities
-from mxproxy.tls.pem import certificates, stamp
-from mxproxy.tls.revocation import nameOf, revocationLists
+from mxproxy.tls.pem import certificates, serialInHex, stamp
+from mxproxy.tls.revocation import listsOf, nameOf
 from mxproxy.tls.settings import PEM, TLSSettings
 
 _NAMED = 3
@@ -126,7 +126,7 @@ def contentsOf(settings: TLSSettings) -> Contents:
     authorities: Sequence[x509.Certificate] = ()
     if settings.authorities is not None:
         authorities = certificates(settings.authorities, "CA certificate")
-    return Contents(settings, own, authorities, revocationLists(settings))
+    return Contents(settings, own, authorities, listsOf(settings))
 
 
 def certificateInWords(certificate: x509.Certificate) -> str:
@@ -140,14 +140,6 @@ def certificateInWords(certificate: x509.Certificate) -> str:
         names = Identities()
     parts = [f"serial {serialInHex(certificate.serial_number)}", *names.principals[:_NAMED]]
     return f"{', '.join(parts)}, valid until {stamp(certificate.not_valid_after_utc)}"
-
-
-def serialInHex(number: int) -> str:
-    """
-    A serial number as C{openssl x509 -serial} prints it.
-    """
-    digits = f"{number:X}"
-    return digits.rjust(len(digits) + len(digits) % 2, "0")
 
 
 def _authoritiesInWords(authorities: Sequence[x509.Certificate]) -> str:

@@ -27,7 +27,7 @@ from service_identity.hazmat import DNS_ID
 from mxproxy.tls.explain import reasons
 from mxproxy.tls.keyfile import keyFileToWatch
 from mxproxy.tls.pem import certificates, credential, datesToWatch
-from mxproxy.tls.revocation import listsToWatch, revocationLists
+from mxproxy.tls.revocation import listsOf, listsToWatch
 from mxproxy.tls.settings import (
     CipherProfile,
     ClientTLS,
@@ -283,7 +283,7 @@ def _newContext(
         store.add_cert(crypto.X509.from_cryptography(authority))
     # An intermediate among the authorities is trusted without its root, as in Envoy.
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    lists = revocationLists(settings)
+    lists = listsOf(settings)
     for one in lists:
         store.add_crl(one)
     if lists:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from OpenSSL import SSL
 
-from mxproxy.tls.pem import stamp
+from mxproxy.tls.pem import serialInHex, stamp
 from mxproxy.tls.verify import VerificationFailure, recordOf
 
 # What of a peer's text goes into a line.  A DNS name has 253 characters at most, SPIFFE IDs
@@ -27,6 +27,14 @@ _UNKNOWN_CA = {
     _Codes.ERR_SELF_SIGNED_CERT_IN_CHAIN,
     _Codes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
     _Codes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
+}
+
+_NO_LIST = {
+    _Codes.ERR_UNABLE_TO_GET_CRL: "there is no CRL",
+    _Codes.ERR_UNABLE_TO_GET_CRL_ISSUER: "nobody trusted has signed the CRL",
+    _Codes.ERR_CRL_SIGNATURE_FAILURE: "another CA has signed the CRL",
+    _Codes.ERR_CRL_NOT_YET_VALID: "it is too early for the CRL",
+    _Codes.ERR_CRL_HAS_EXPIRED: "there is no newer CRL than the expired one",
 }
 
 # OpenSSL has words for its numbers, pyOpenSSL only the constants' names.  The last three it
@@ -167,8 +175,8 @@ def _certificate(failure: VerificationFailure) -> str:
         what = f"of the authority {what}"
     if failure.number == _Codes.OK:
         return f"malformed_certificate: certificate {what}: {quote(failure.reason)}"
+    issuer = quote(failure.issuer) or "unnamed"
     if failure.number in _UNKNOWN_CA:
-        issuer = quote(failure.issuer) or "unnamed"
         return f"unknown_ca: certificate {what} is signed by an unknown authority ({issuer})"
     if failure.number == _Codes.ERR_CERT_HAS_EXPIRED:
         when = "" if failure.not_after is None else f" at {stamp(failure.not_after)}"
@@ -177,7 +185,12 @@ def _certificate(failure: VerificationFailure) -> str:
         when = "" if failure.not_before is None else f" before {stamp(failure.not_before)}"
         return f"certificate_not_yet_valid: certificate {what} is not valid{when or ' yet'}"
     if failure.number == _Codes.ERR_CERT_REVOKED:
-        return f"certificate_revoked: certificate {what} is revoked"
+        serial = "" if failure.serial is None else f" (serial {serialInHex(failure.serial)})"
+        return f"certificate_revoked: certificate {what}{serial} is revoked by {issuer}"
+    if failure.number in _NO_LIST:
+        return (
+            f"crl: certificate {what} cannot be looked up: {_NO_LIST[failure.number]} of {issuer}"
+        )
     if failure.number == _Codes.ERR_INVALID_PURPOSE:
         return f"certificate_purpose: certificate {what} is not issued for this use"
     why = _NAMES.get(failure.number, f"X509 error {failure.number}")

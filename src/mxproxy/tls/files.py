@@ -20,7 +20,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mxproxy.tls.pem import read
-from mxproxy.tls.settings import PEM, PEMS, RENEWABLE, TLSConfigurationError, TLSSettings
+from mxproxy.tls.settings import (
+    PEM,
+    PEMS,
+    RENEWABLE,
+    ClientTLS,
+    TLSConfigurationError,
+    TLSSettings,
+)
 
 #: What of a file changes when it does, or an error's number if it cannot be looked at.
 Stamp = tuple[int, ...]
@@ -96,7 +103,11 @@ class Reading:
         @return: the settings, of whichever side, with these values.
         """
         values = dict(self.values)
-        if settings.discovered is None:
+        if settings.discovered is not None:
+            if isinstance(settings, ClientTLS):
+                # Envoy believes whoever answers until it is told of a CA.
+                values["verify"] = values["authorities"] is not None
+        else:
             # The same files may be used by who accepts one identity and who accepts another.
             for name in RENEWABLE:
                 if name not in PEMS:

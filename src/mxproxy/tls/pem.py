@@ -128,6 +128,14 @@ def stamp(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def serialInHex(number: int) -> str:
+    """
+    A serial number as C{openssl x509 -serial} prints it.
+    """
+    digits = f"{number:X}"
+    return digits.rjust(len(digits) + len(digits) % 2, "0")
+
+
 def oneLine(error: Exception) -> str:
     """
     What a library says, without its line breaks and not more than a line of it.

@@ -25,7 +25,21 @@ _BLOCK = re.compile(_BEGIN + rb".*?-----END X509 CRL-----", re.DOTALL)
 _NAMED = 5
 
 
-def revocationLists(settings: TLSSettings) -> Sequence[x509.CertificateRevocationList]:
+def revocationLists(source: PEM) -> Sequence[x509.CertificateRevocationList]:
+    """
+    The lists of a PEM text, at least one; other blocks in it are passed over.
+
+    @raise TLSConfigurationError: it cannot be read, or has none, or a damaged one.
+    """
+    found = _parse(read(source, "CRL"), source)
+    if not found:
+        raise TLSConfigurationError(
+            f"no PEM CRL in {source.origin}: it needs a block that begins with '{_BEGIN.decode()}'"
+        )
+    return found
+
+
+def listsOf(settings: TLSSettings) -> Sequence[x509.CertificateRevocationList]:
     """
     All lists: of the file that is for them, and, as in Envoy, those between the CA
     certificates.
@@ -40,13 +54,7 @@ def revocationLists(settings: TLSSettings) -> Sequence[x509.CertificateRevocatio
             raise TLSConfigurationError(
                 f"the CRL in {settings.crl.origin} comes without the CA certificates whose it is"
             )
-        own = _parse(read(settings.crl, "CRL"), settings.crl)
-        if not own:
-            raise TLSConfigurationError(
-                f"no PEM CRL in {settings.crl.origin}: it needs a block that begins with "
-                f"'{_BEGIN.decode()}'"
-            )
-        found += own
+        found += revocationLists(settings.crl)
     return found
 
 

@@ -37,6 +37,7 @@ class VerificationFailure:
     @ivar depth: 0 for the peer's own certificate, 1 for the one that signed it, …
     @ivar number: OpenSSL's C{X509_V_ERR_…}; 0 when the chain is good and the refusal ours.
     @ivar reason: why the certificate cannot be used though its chain is good, or C{""}.
+    @ivar serial: the certificate's serial number; C{None} if that cannot be read.
     @ivar subject: the certificate's subject, RFC 4514.
     @ivar issuer: the same of its issuer.
     @ivar names: all of its subject alternative names.
@@ -54,6 +55,7 @@ class VerificationFailure:
     not_before: datetime | None = None
     not_after: datetime | None = None
     accepted: tuple[str, ...] = ()
+    serial: int | None = None
 
 
 class Record:
@@ -154,6 +156,7 @@ def _judge(
             not_before=parsed.not_valid_before_utc,
             not_after=parsed.not_valid_after_utc,
             accepted=accepted if mismatch else (),
+            serial=parsed.serial_number,
         )
     except Exception as error:  # noqa: BLE001
         # cryptography parses a certificate bit by bit, and more strictly than OpenSSL; what

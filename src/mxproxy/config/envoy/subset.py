@@ -95,6 +95,7 @@ ACCESS_LOGS = (FILE_ACCESS_LOG, STDOUT_ACCESS_LOG, STDERR_ACCESS_LOG)
 _FREE = "no effect: for people"
 _STAT = "no effect: counters are not called by it"
 _BUFFER = "no effect: of a side that does not read, one read of 64 KiB is kept"
+_WATCHED = "no effect: the files themselves are looked at, whichever way they are replaced"
 _HTTP = "no effect: it is about HTTP"
 _PLUGIN = "; mxproxy's plugins by `name`, their options as a `google.protobuf.Struct`"
 
@@ -295,11 +296,16 @@ SUBSET: Mapping[str, Fields] = {
         ),
     ),
     f"{_SOCKETS}.tls.v3.TlsCertificate": _fields(
-        certificate_chain=Field(required=True), private_key=Field(required=True)
+        certificate_chain=Field(required=True),
+        private_key=Field(required=True),
+        watched_directory=_WATCHED,
     ),
     f"{_SOCKETS}.tls.v3.CertificateValidationContext": _fields(
         trusted_ca="without it a peer's certificate is not looked at",
         match_typed_subject_alt_names="",
+        crl="",
+        only_verify_leaf_cert_crl="",
+        watched_directory=_WATCHED,
         trust_chain_verification=Field(only=("VERIFY_TRUST_CHAIN",)),
     ),
     f"{_SOCKETS}.tls.v3.SubjectAltNameMatcher": _fields(
@@ -318,10 +324,13 @@ SUBSET: Mapping[str, Fields] = {
         name="", sds_config="without it: one of `static_resources.secrets`"
     ),
     "envoy.config.core.v3.ConfigSource": _fields(
-        path_config_source="read once, at the start",
+        path_config_source="",
         resource_api_version=Field("no effect: there is one", only=("AUTO", "V3")),
     ),
-    "envoy.config.core.v3.PathConfigSource": _fields(path=""),
+    "envoy.config.core.v3.PathConfigSource": _fields(
+        path="read again whenever it changes", watched_directory=_WATCHED
+    ),
+    "envoy.config.core.v3.WatchedDirectory": _fields(path=""),
     "envoy.service.discovery.v3.DiscoveryResponse": _fields(
         version_info=_FREE,
         resources=Field(types=(f"{_SOCKETS}.tls.v3.Secret",)),

@@ -24,6 +24,10 @@ class Scope:
     @ivar faults: where everything that is wrong goes.
     @ivar clusters: the clusters' C{lb_policy} by their names.
     @ivar secrets: C{static_resources.secrets} by their names, with their places.
+    @ivar directory: what the names of files are relative to.  twistd changes its own
+        (C{--rundir}) before they are read again.
+    @ivar tries: whether certificates are read and tried, so that what is wrong with them is a
+        fault with its place.
     @ivar exchanges: ALPN names that stand for a metadata exchange of the file's, or of
         Istio's.
     """
@@ -32,6 +36,8 @@ class Scope:
     clusters: Mapping[str, str] = field(default_factory=dict)
     secrets: dict[str, tuple[Any, Path]] = field(default_factory=dict)
     exchanges: frozenset[str] = frozenset()
+    directory: str = field(default_factory=os.getcwd)
+    tries: bool = True
 
 
 def secondsOf(message: Any, name: str, default: float) -> float:

@@ -1,24 +1,27 @@
 """
 TLS: Envoy's C{transport_sockets.tls.v3} as the settings of L{mxproxy.tls}.
 
-Certificates come from files, inline, or from a secret: one of the file's own, or in a file of
-SDS's form.  They are read and tried here, so that what is wrong with them is a fault with a
-place; a running proxy reads them once more.
+Certificates come from files, inline, or from a secret.  They are read and tried here, so that
+what is wrong with them is a fault with a place; a running proxy reads them again, and again
+whenever they change (L{mxproxy.tls.reload}).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path as File
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ....tls.context import ClientContext, ServerContext
 from ....tls.identity import acceptedPattern
 from ....tls.pem import certificates, credential
+from ....tls.revocation import revocationLists
 from ....tls.settings import (
     PEM,
     ClientTLS,
     Comparison,
+    Discovered,
     NameKind,
     NameMatcher,
     ServerTLS,
@@ -26,12 +29,9 @@ from ....tls.settings import (
     TLSSettings,
     TLSVersion,
 )
-from ...errors import ConfigurationError
-from ..check import checkDocument
-from ..document import readDocument
 from ..faults import Faults, Path
-from ..registry import unpack
 from .scope import Scope, enumName, sourceBytes, wrapped
+from .secrets import findSecret, sourceFiles
 
 _VERSIONS = {"TLSv1_2": TLSVersion.TLS12, "TLSv1_3": TLSVersion.TLS13}
 
@@ -92,18 +92,43 @@ def _try(build: Callable[[Any], object], settings: TLSSettings, path: Path, scop
 def _common(
     message: Any, path: Path, scope: Scope, protocols: Iterable[str], newest: TLSVersion
 ) -> TLSSettings:
-    certificate, key = _certificate(message, path, scope)
-    authorities, accepted = _validation(message, path, scope)
     params = message.tls_params
-    return TLSSettings(
-        certificate=certificate,
-        key=key,
-        authorities=authorities,
+    return replace(
+        _credentials(message, path, scope),
+        discovered=_discovered(message, scope),
         alpn=_alpn(message.alpn_protocols, path / "alpn_protocols", scope, protocols),
-        accepted=accepted,
         minimum=_VERSIONS.get(enumName(params, "tls_minimum_protocol_version"), TLSVersion.TLS12),
         maximum=_VERSIONS.get(enumName(params, "tls_maximum_protocol_version"), newest),
     )
+
+
+def _credentials(message: Any, path: Path, scope: Scope) -> TLSSettings:
+    """
+    Who we are, and whom to believe: what is renewed while running.
+    """
+    certificate, key = _certificate(message, path, scope)
+    return replace(_validation(message, path, scope), certificate=certificate, key=key)
+
+
+def _discovered(message: Any, scope: Scope) -> Discovered | None:
+    paths = sourceFiles(_secretConfigs(message), scope)
+    if not paths:
+        return None
+
+    def read() -> TLSSettings:
+        faults = Faults()
+        found = _credentials(message, Path(), replace(scope, faults=faults, tries=False))
+        for fault in faults:
+            raise TLSConfigurationError(str(fault))
+        return found
+
+    return Discovered(paths, read)
+
+
+def _secretConfigs(message: Any) -> Iterator[Any]:
+    yield from message.tls_certificate_sds_secret_configs
+    yield message.validation_context_sds_secret_config
+    yield message.combined_validation_context.validation_context_sds_secret_config
 
 
 def _alpn(
@@ -141,7 +166,7 @@ def _certificate(message: Any, path: Path, scope: Scope) -> tuple[PEM | None, PE
         return _pair(given[0], place.item(0), scope)
     if secrets:
         place = (path / "tls_certificate_sds_secret_configs").item(0)
-        found = _secret(secrets[0], "tls_certificate", place, scope)
+        found = findSecret(secrets[0], "tls_certificate", place, scope)
         if found is not None:
             return _pair(*found)
     return None, None
@@ -150,33 +175,32 @@ def _certificate(message: Any, path: Path, scope: Scope) -> tuple[PEM | None, PE
 def _pair(message: Any, path: Path, scope: Scope) -> tuple[PEM | None, PEM | None]:
     certificate = _pem(message.certificate_chain, path / "certificate_chain", scope)
     key = _pem(message.private_key, path / "private_key", scope)
-    if certificate is not None and key is not None:
+    if certificate is not None and key is not None and scope.tries:
         with scope.faults.at(path, TLSConfigurationError):
             credential(certificate, key)
     return certificate, key
 
 
 def _pem(source: Any, path: Path, scope: Scope) -> PEM | None:
-    text = sourceBytes(source, path, scope.faults)
-    if text is None:
-        return None
     if source.WhichOneof("specifier") == "filename":
-        return PEM(path=str(File(source.filename).absolute()))
-    return PEM(text=text)
+        file = os.path.join(scope.directory, source.filename)
+        if scope.tries and sourceBytes(source, path, scope.faults) is None:
+            return None
+        return PEM(path=file)
+    text = sourceBytes(source, path, scope.faults)
+    return None if text is None else PEM(text=text)
 
 
 # -- whom to believe
 
 
-def _validation(
-    message: Any, path: Path, scope: Scope
-) -> tuple[PEM | None, tuple[NameMatcher, ...]]:
+def _validation(message: Any, path: Path, scope: Scope) -> TLSSettings:
     """
-    The authorities, and whom of those that they have signed.
+    The authorities, what they have revoked, and whom to accept of those that they have signed.
     """
     kind = message.WhichOneof("validation_context_type")
     if kind is None:
-        return None, ()
+        return TLSSettings()
     before = len(scope.faults)
     place = path / kind
     parts: list[tuple[Any, Path, Scope]] = []
@@ -190,31 +214,57 @@ def _validation(
             )
             place = place / "validation_context_sds_secret_config"
             config = config.validation_context_sds_secret_config
-        found = _secret(config, "validation_context", place, scope)
+        found = findSecret(config, "validation_context", place, scope)
         if found is not None:
             parts.append(found)
     # As protobuf merges messages, and so Envoy: the later source, all matchers.
-    authorities: PEM | None = None
-    accepted: tuple[NameMatcher, ...] = ()
+    result = TLSSettings()
     for part, where, within in parts:
-        if part.HasField("trusted_ca"):
-            authorities = _authorities(part.trusted_ca, where / "trusted_ca", within)
-        accepted += _matchers(
-            part.match_typed_subject_alt_names, where / "match_typed_subject_alt_names", within
-        )
-    if accepted and authorities is None and len(scope.faults) == before:
-        scope.faults.add(
-            path / kind,
-            "match_typed_subject_alt_names without a trusted_ca: whoever wants a name has it",
-        )
-    return authorities, accepted
+        result = _merged(result, part, where, within)
+    if result.authorities is None and len(scope.faults) == before:
+        if result.accepted:
+            scope.faults.add(
+                path / kind,
+                "match_typed_subject_alt_names without a trusted_ca: whoever wants a name has it",
+            )
+        if result.crl is not None:
+            scope.faults.add(
+                path / kind, "crl without a trusted_ca: no certificate is looked at, nor up"
+            )
+    return result
+
+
+def _merged(before: TLSSettings, part: Any, path: Path, scope: Scope) -> TLSSettings:
+    authorities, crl = before.authorities, before.crl
+    if part.HasField("trusted_ca"):
+        authorities = _authorities(part.trusted_ca, path / "trusted_ca", scope)
+    if part.HasField("crl"):
+        crl = _lists(part.crl, path / "crl", scope)
+    names = "match_typed_subject_alt_names"
+    return replace(
+        before,
+        authorities=authorities,
+        crl=crl,
+        only_verify_leaf_cert_crl=(
+            before.only_verify_leaf_cert_crl or part.only_verify_leaf_cert_crl
+        ),
+        accepted=before.accepted + _matchers(getattr(part, names), path / names, scope),
+    )
 
 
 def _authorities(source: Any, path: Path, scope: Scope) -> PEM | None:
     pem = _pem(source, path, scope)
-    if pem is not None:
+    if pem is not None and scope.tries:
         with scope.faults.at(path, TLSConfigurationError):
             certificates(pem, "CA certificate")
+    return pem
+
+
+def _lists(source: Any, path: Path, scope: Scope) -> PEM | None:
+    pem = _pem(source, path, scope)
+    if pem is not None and scope.tries:
+        with scope.faults.at(path, TLSConfigurationError):
+            revocationLists(pem)
     return pem
 
 
@@ -234,74 +284,3 @@ def _matchers(messages: Iterable[Any], path: Path, scope: Scope) -> tuple[NameMa
             acceptedPattern(one)
         found.append(one)
     return tuple(found)
-
-
-# -- secrets
-
-
-def _secret(config: Any, kind: str, path: Path, scope: Scope) -> tuple[Any, Path, Scope] | None:
-    """
-    @param config: an C{SdsSecretConfig}.
-    @param kind: which of a secret's fields is meant.
-    @return: that message, its place, and where its faults go.
-    """
-    if not config.HasField("sds_config"):
-        known = scope.secrets.get(config.name)
-        if known is None:
-            scope.faults.add(
-                path / "name", f"there is no {config.name!r} in static_resources.secrets"
-            )
-            return None
-        secret, place = known
-        within = scope
-    else:
-        place = path / "sds_config/path_config_source/path"
-        file = config.sds_config.path_config_source.path
-        within = Scope(_FaultsOfFile(scope.faults, place, file))
-        secret = _readSecret(file, config.name, within)
-        if secret is None:
-            return None
-        secret, place = secret
-    if secret.WhichOneof("type") != kind:
-        scope.faults.add(path / "name", f"the secret {config.name!r} has no {kind}")
-        return None
-    return getattr(secret, kind), place / kind, within
-
-
-class _FaultsOfFile(Faults):
-    """
-    What is wrong in a file that the configuration names: faults of the name's.
-    """
-
-    def __init__(self, faults: Faults, place: Path, file: str) -> None:
-        super().__init__()
-        self._faults = faults
-        self._place = place
-        self._file = file
-
-    def add(self, path: str, text: str) -> None:
-        """
-        Keep it here, too: then nothing more is made of the file.
-        """
-        super().add(path, text)
-        where = f"{self._file!r}: {self._written(path)}" if path else repr(self._file)
-        self._faults.add(self._place, f"{where}: {text}")
-
-
-def _readSecret(file: str, name: str, scope: Scope) -> tuple[Any, Path] | None:
-    try:
-        document = readDocument(file)
-    except ConfigurationError as error:
-        scope.faults.add("", str(error))
-        return None
-    response: Any = checkDocument(
-        document, "envoy.service.discovery.v3.DiscoveryResponse", scope.faults
-    )
-    if response is None:
-        return None
-    for index, resource in enumerate(response.resources):
-        secret = unpack(resource)
-        if secret.name == name:
-            return secret, Path("resources").item(index)
-    scope.faults.add("resources", f"there is no secret {name!r}")
-    return None
