@@ -10,6 +10,8 @@ TARGETS ?= clienthello exchange http metadata proxyprotocol
 SECONDS ?= 60
 # Options of make bench: see python -m benchmarks --help.
 BENCH ?= --json bench.json --plot bench.png
+# How much is explored; 2 takes a quarter of an hour.
+DEPTH ?= 1
 # Test processes; auto is one per CPU.
 JOBS ?= auto
 
@@ -22,7 +24,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak exploration fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -79,6 +81,9 @@ faults: $(VENV)/.test  ## a peer that closes, resets, stalls or corrupts at ever
 soak: SECONDS = 1200
 soak: $(VENV)/.test  ## a pair under mixed traffic while certificates change and connections die (SECONDS=1200)
 	$(BIN)/python -m soak --seconds $(SECONDS)
+
+exploration: $(VENV)/.test  ## every interleaving of two sides of an exchange (DEPTH=1, of 0 to 2)
+	$(BIN)/python -m tests.exploration --depth $(DEPTH)
 
 fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
