@@ -53,6 +53,13 @@ def _withParent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _apart() -> None:
+    # A process group, to be ended as a whole; not a session, to each of which Linux's autogroups
+    # give the same share of the CPUs, so that nice(1) before the benchmark would do nothing.
+    os.setpgid(0, 0)
+    _withParent()
+
+
 class Process:
     """
     A child, with its own children.
@@ -78,8 +85,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
-                start_new_session=True,
-                preexec_fn=_withParent,
+                preexec_fn=_apart,
             )
         self.pid = self._child.pid
 
@@ -141,7 +147,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 pass
         try:
-            # Its session is of its own, so nobody else is in it.
+            # Only what it has started is in its group.
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
