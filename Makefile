@@ -15,6 +15,9 @@ DEPTH ?= 1
 # Test processes; auto is one per CPU.
 JOBS ?= auto
 
+# Options of make load: see python -m tests.load --help.
+LOAD ?=
+
 SHELL := /bin/sh
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,7 +27,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak exploration fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak exploration load fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -84,6 +87,9 @@ soak: $(VENV)/.test  ## a pair under mixed traffic while certificates change and
 
 exploration: $(VENV)/.test  ## every interleaving of two sides of an exchange (DEPTH=1, of 0 to 2)
 	$(BIN)/python -m tests.exploration --depth $(DEPTH)
+
+load: $(VENV)/.test  ## 10,000 idle connections, 2,000 stalled handshakes beside traffic (LOAD='--idle 200 --stalled 100')
+	$(BIN)/python -m tests.load $(LOAD)
 
 fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done

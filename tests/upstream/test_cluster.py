@@ -198,6 +198,18 @@ class AttemptsTests(ClusterTestCase):
             self.assertEqual(self.counted(name), expected, name)
         self.finish(client)
 
+    def test_countersOfTLS(self) -> None:
+        """
+        A host that accepts and does not shake hands has not connected in time, either.
+        """
+        self.run_(*hostPlans(ONE), tls=clientTLS(), tls_handshake_timeout=3.0, listen=[ONE])
+        client = self.dial()
+        self.reactor.advance(3)
+        self.assertEqual(client.endings, 1)
+        for name, expected in (("upstream_cx_connect_fail", 0), ("upstream_cx_connect_timeout", 1)):
+            self.assertEqual(self.counted(name), expected, name)
+        self.finish(client)
+
     def test_whoGoes(self) -> None:
         """
         The client goes while an attempt is under way: all is given back at once.

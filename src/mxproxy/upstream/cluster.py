@@ -307,7 +307,8 @@ class Cluster:
 
     def failed(self, host: Host, why: str) -> None:
         """It has not."""
-        timedOut = why.startswith("connect_timeout")
+        # Envoy's connect_timeout includes the TLS handshake.
+        timedOut = why.startswith(("connect_timeout", "handshake_timeout"))
         self._counted(f"upstream_cx_connect_{'timeout' if timedOut else 'fail'}")
         ofTLS = failureCounter(why)
         if ofTLS is not None:
