@@ -89,7 +89,7 @@ class ClusterTestCase(ProxyTestCase):
         self.factories: list[ApplicationFactory] = []
         for address in listen:
             self.listen(address)
-        self.cluster = self.proxy.service._clusters["cluster"]
+        self.cluster = self.proxy.service.clusters["cluster"]
         if start:
             self.cluster.start()
             self.settle()

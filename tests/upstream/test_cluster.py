@@ -687,7 +687,7 @@ class ServiceTests(ClusterTestCase):
         self.assertEqual([host.key for host in self.cluster.hosts if host.healthy], [ONE])
         client = self.dial()
         stopped = self.proxy.service.stopService()
-        self.settle()
+        self.reactor.advance(self.proxy.service.plan.drain_time)
         self.successResultOf(stopped)
         for application in (client, *self.applications(ONE)):
             if not application.losses:
