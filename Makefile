@@ -74,7 +74,7 @@ e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as
 	scripts/install-e2e-packages
 	$(BIN)/python -m twisted.trial tests.e2e
 
-bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH=--help, BENCH=--smoke)
+bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH='--rounds 1 --loads up down')
 	scripts/install-benchmark-peers
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -96,7 +96,7 @@ fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TAR
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
-	rm -rf .bench bench.json bench.png .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	rm -rf bench.json bench.png .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the installation; a change of what is to be installed makes it stale.

@@ -20,6 +20,7 @@ class Pair:
 
     @ivar port: where clients connect to.
     @ivar started: seconds from the start of each to its first connection, by side.
+    @ivar idle: bytes of resident memory before the first load, by side.
     """
 
     def __init__(
@@ -67,9 +68,7 @@ class Pair:
             place = Place(side, freePort(), self.port, own, credentials, resumption)
             command = peer.command(place)
             start = time.monotonic()
-            process = self.processes[side] = Process(
-                command, own / "log", cpus or (), peer.environment
-            )
+            process = self.processes[side] = Process(command, own / "log", cpus or ())
             try:
                 process.listens(place.listen)
             except Failed:

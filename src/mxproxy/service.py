@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import defer
@@ -35,6 +35,9 @@ from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
 from .upstream import Cluster
+
+if TYPE_CHECKING:
+    from .admin.listening import AdminListener
 
 
 class CannotStart(SystemExit, Exception):
@@ -65,6 +68,7 @@ class ProxyService(Service):
     @ivar connections: those that are open.
     @ivar sockets: what listens, while running.
     @ivar certificates: looks after the files of TLS; its C{reloadNow} reads them at once.
+    @ivar admin: answers what runs, or C{None}.
     @ivar healthy: whether whoever asks is told so; it changes nothing else.
     """
 
@@ -110,6 +114,12 @@ class ProxyService(Service):
             reactor, self.counters, self._logs, self.certificates, files, everywhere
         )
         self.generation = Builder(plan, self._surroundings).build()
+        self.admin: AdminListener | None = None
+        if plan.admin:
+            # Who has none need not load a web server.
+            from .admin.listening import listenerFor
+
+            self.admin = listenerFor(self, reactor)
 
     @property
     def plan(self) -> Plan:
@@ -125,6 +135,28 @@ class ProxyService(Service):
     def clusters(self) -> Mapping[str, Cluster]:
         """Where connections go, by name."""
         return self.generation.clusters
+
+    def drainListeners(self, inboundOnly: bool = False) -> None:
+        """
+        Take no new connections; those that are open go on.
+
+        @param inboundOnly: only at listeners whose direction is INBOUND.
+        """
+        for socket in list(self.sockets):
+            if not inboundOnly or socket.listener.plan.traffic_direction == "INBOUND":
+                self.sockets.remove(socket)
+                socket.close()
+
+    def quit(self) -> None:
+        """
+        Stop the process, in order.
+        """
+        self._reactor.callLater(0, self._reactor.stop)
+
+    @property
+    def listening(self) -> Mapping[str, IListeningPort]:
+        """What listens, by the listener's name."""
+        return {socket.listener.plan.name: socket.port for socket in self.sockets}
 
     @property
     def live(self) -> bool:
@@ -145,6 +177,11 @@ class ProxyService(Service):
         @raise CannotStart: an address cannot be listened on.
         """
         self._begun = self._reactor.seconds()
+        if self.admin is not None:
+            try:
+                self.admin.start()
+            except ValueError as error:
+                raise CannotStart(f"mxproxy: {error}") from None
         try:
             for listener in self.generation.listeners:
                 self._listen(listener)
@@ -315,6 +352,8 @@ class ProxyService(Service):
             cluster.stop()
         if self.telemetry is not None:
             self.telemetry.stop()
+        if self.admin is not None:
+            await self.admin.stop()
         await self._logs.stop()
 
     async def _drain(self, drain: Drain) -> None:

@@ -8,11 +8,14 @@ import contextlib
 import io
 import os
 
+from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import Options as UsageOptions
 
 from mxproxy import __version__
 from mxproxy.config.options import GROUPS, Options
+from mxproxy.config.plan import ServicePlan, StatsPlan
 from mxproxy.socketoptions import keepalive, userTimeout
+from mxproxy.testing import MemoryReactor
 from tests.config.commandline import INBOUND, OUTBOUND, PLAIN, CommandLineCase, parse
 
 DEFAULTS = {
@@ -48,6 +51,12 @@ DEFAULTS = {
     "max-connections-per-address": None,
     "max-handshakes": 1024,
     "tls-crl": None,
+    "admin": None,
+    "admin-host": [],
+    "service": None,
+    "stats-workloads": None,
+    "stats-unknown-workload": "unknown",
+    "stats-eviction": 3600.0,
 }
 
 
@@ -59,6 +68,38 @@ class ValueTests(CommandLineCase):
             "tls-ca": os.path.abspath("ca.crt"),
         }
         self.assertEqual(dict(parse(INBOUND)), DEFAULTS | files)
+
+    def test_admin(self) -> None:
+        """
+        On the loopback interface unless somebody says otherwise.
+        """
+        for given, listens in (
+            ("tcp:15000", "tcp:15000:interface=127.0.0.1"),
+            ("tcp6:15000", r"tcp6:15000:interface=\:\:1"),
+            ("tcp:15000:interface=10.0.0.7", "tcp:15000:interface=10.0.0.7"),
+            ("unix:/run/mxproxy/admin", "unix:/run/mxproxy/admin"),
+        ):
+            plan = parse([*OUTBOUND, "--admin", given, "--admin-host", "proxy.example"]).plan
+            self.assertEqual((plan.admin, plan.admin_hosts), (listens, ("proxy.example",)))
+            serverFromString(MemoryReactor(), plan.admin)
+
+    def test_stats(self) -> None:
+        """
+        What metrics are told.
+        """
+        plan = parse(
+            [*OUTBOUND, "--service", "db.data.svc.cluster.local", "--stats-eviction", "0"]
+            + ["--stats-workloads", "who.yaml", "--stats-unknown-workload", "service-account"]
+        ).plan
+        self.assertEqual(
+            plan.stats,
+            StatsPlan(eviction=0.0, workloads=os.path.abspath("who.yaml"), service_accounts=True),
+        )
+        self.assertEqual(
+            plan.clusters[0].service, ServicePlan("db.data.svc.cluster.local", "db", "data")
+        )
+        self.assertEqual(plan.listeners[0].traffic_direction, "OUTBOUND")
+        self.assertIsNone(parse(INBOUND).plan.clusters[0].service)
 
     def test_defaultsByMode(self) -> None:
         outbound = parse(OUTBOUND)

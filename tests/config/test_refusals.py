@@ -138,6 +138,28 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--listen", "tcp:http"),
         "--listen 'tcp:http': that is no endpoint; write it as tcp:PORT[:interface=ADDRESS]",
     ),
+    (
+        ("--admin", "15000"),
+        (
+            "--admin '15000': there is no kind of endpoint '15000'; write it as "
+            "tcp:PORT[:interface=ADDRESS]"
+        ),
+    ),
+    (
+        ("--admin-host", "http://proxy.example:15000"),
+        (
+            "--admin-host 'http://proxy.example:15000': that is no host name; it has neither a "
+            "scheme nor a port"
+        ),
+    ),
+    (
+        ("--stats-unknown-workload", "guess"),
+        "--stats-unknown-workload 'guess': it has to be unknown or service-account",
+    ),
+    (
+        ("--stats-eviction", "-1"),
+        "--stats-eviction '-1': that is no number of seconds, nor 0",
+    ),
     (("--listen", "tcp:65536"), "--listen 'tcp:65536': the port 65536 is not between 0 and 65535"),
     (
         ("--listen", "tcp6:port=-1"),
@@ -252,14 +274,16 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
         (
             "--mode beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --max-handshakes, --access-log, --drain-time"
+            "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
+            "--stats-unknown-workload, --stats-eviction, --access-log, --drain-time"
         ),
     ),
     (
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
         (
             "--mx-timeout beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --max-handshakes, --access-log, --drain-time"
+            "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
+            "--stats-unknown-workload, --stats-eviction, --access-log, --drain-time"
         ),
     ),
     (

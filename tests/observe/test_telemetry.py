@@ -48,7 +48,7 @@ def watched(plan: Plan, **changes: Any) -> Plan:
     A plan that somebody looks at, of Istio's service.
     """
     cluster = replace(plan.clusters[0], service=ServicePlan(SERVICE_HOST, "server", "default"))
-    return replace(plan, clusters=(cluster,), admin="tcp:15000:interface=127.0.0.1", **changes)
+    return replace(plan, clusters=(cluster,), admin="tcp:0:interface=127.0.0.1", **changes)
 
 
 class Pair:

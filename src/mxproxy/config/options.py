@@ -14,6 +14,7 @@ from __future__ import annotations
 import getopt
 import math
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +31,11 @@ from ..socketoptions import SocketOption, keepalive, userTimeout
 from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..wire.metadata import Node
-from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter
+from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter, split
 from .envoy import readPlan
 from .errors import ConfigurationError, reasons
 from .nodemetadata import readNodeMetadata
-from .plan import DRAIN_TIME, MAX_HANDSHAKES, METADATA_EXCHANGE, FilterSpec, Limits, Plan
+from .plan import DRAIN_TIME, MAX_HANDSHAKES, METADATA_EXCHANGE, FilterSpec, Limits, Plan, StatsPlan
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -46,6 +47,9 @@ from .sidecar import (
     Sidecar,
     makePlan,
 )
+
+#: Where the admin interface listens unless somebody says otherwise.
+LOOPBACK = {"tcp": "127.0.0.1", "tcp6": r"\:\:1"}
 
 #: Exit statuses: of a file that cannot be used, and of a command line that cannot.
 EXIT_FILE = 1
@@ -185,6 +189,20 @@ def _filter(text: str) -> FilterSpec:
 def _file(text: str) -> str:
     # twistd changes the directory (--rundir) before anything is opened again.
     return os.path.abspath(text)
+
+
+def _adminEndpoint(text: str) -> str:
+    checkServerEndpoint(text)
+    kind, values, named = split(text)
+    if kind in LOOPBACK and "interface" not in named and len(values) < 2:
+        return f"{text}:interface={LOOPBACK[kind]}"
+    return text
+
+
+def _hostName(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
+        raise ValueError("that is no host name; it has neither a scheme nor a port")
+    return text
 
 
 def _logFile(text: str) -> str:
@@ -442,6 +460,60 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
         ),
     ),
     (
+        "Metrics and the admin interface",
+        (
+            Option(
+                "admin",
+                "ENDPOINT",
+                "Where to answer what runs: a page at /, metrics at /stats/prometheus, what else "
+                "at /help. A Twisted server endpoint; tcp:15000 is on 127.0.0.1 unless it has an "
+                "interface=.",
+                _adminEndpoint,
+                process=True,
+            ),
+            Option(
+                "admin-host",
+                "NAME",
+                "A host name to answer requests by, beside IP addresses, localhost and this "
+                "machine's name.",
+                _hostName,
+                repeatable=True,
+                process=True,
+            ),
+            Option(
+                "service",
+                "HOST",
+                "What the upstream is called in metrics: db.data.svc.cluster.local is the service "
+                "db in the namespace data.",
+                _utf8,
+            ),
+            Option(
+                "stats-workloads",
+                "FILE",
+                "Who is at which address, for peers without the exchange: YAML or JSON, read "
+                "again when it changes.",
+                _file,
+                process=True,
+            ),
+            Option(
+                "stats-unknown-workload",
+                "unknown|service-account",
+                "What a workload is called that neither the exchange nor that file names.",
+                _oneOf("unknown", "service-account"),
+                "unknown",
+                process=True,
+            ),
+            Option(
+                "stats-eviction",
+                "SECONDS",
+                "Drop metrics of peers that have been gone for so long; 0: never.",
+                _secondsOrZero,
+                f"{StatsPlan.eviction:g}",
+                process=True,
+            ),
+        ),
+    ),
+    (
         "The process",
         (
             Option(
@@ -569,6 +641,13 @@ class Options(usage.Options):
             drain_time=self["drain-time"],
             max_handshakes=self["max-handshakes"],
             tls_reload_interval=self["tls-reload-interval"],
+            admin=self["admin"] or plan.admin,
+            admin_hosts=tuple(self["admin-host"]),
+            stats=StatsPlan(
+                eviction=self["stats-eviction"],
+                workloads=self["stats-workloads"] or "",
+                service_accounts=self["stats-unknown-workload"] == "service-account",
+            ),
         )
 
     def _readGiven(self) -> dict[str, list[str]]:
@@ -639,6 +718,7 @@ class Options(usage.Options):
                 connect_timeout=self["connect-timeout"],
                 tls_handshake_timeout=self["tls-handshake-timeout"],
                 inspection_timeout=self["inspection-timeout"],
+                service=self["service"],
                 timeouts=Timeouts(
                     self["idle-timeout"],
                     self["half-closed-timeout"],

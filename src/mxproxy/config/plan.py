@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..socketoptions import SocketOption
 from ..tls.settings import ClientTLS, ServerTLS
-from ..wire.metadata import Node
+from ..wire.metadata import Metadata, Node
 
 #: Envoy's names for the two things that can be below a filter chain.
 TLS = "tls"
@@ -190,11 +190,13 @@ class HostPlan:
         cluster, C{tcp:host:port}, whose name is resolved.
     @ivar weight: its share, beside those of the others.
     @ivar metadata: C{envoy.transport_socket_match}, what L{TransportSocketMatch} looks at.
+    @ivar workload: who it is in metrics, if it does not say so itself.
     """
 
     endpoint: str
     weight: int = 1
     metadata: Mapping[str, object] = field(default_factory=dict)
+    workload: Metadata | None = None
 
 
 @dataclass(frozen=True)
@@ -361,6 +363,7 @@ class Plan:
     @ivar access_log: the command line's: a file's path, C{"-"} for standard output, or
         empty for none.
     @ivar admin: a Twisted server endpoint description, or empty.
+    @ivar admin_hosts: names that it is asked by, beside addresses and this machine's name.
     @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
         their listener is taken away.
     @ivar tls_reload_interval: how often the files of TLS are looked at, in seconds.
@@ -373,6 +376,7 @@ class Plan:
     clusters: tuple[ClusterPlan, ...]
     access_log: str = ""
     admin: str = ""
+    admin_hosts: tuple[str, ...] = ()
     stats: StatsPlan = StatsPlan()
     drain_time: float = DRAIN_TIME
     tls_reload_interval: float = 5.0

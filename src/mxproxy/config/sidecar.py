@@ -42,6 +42,7 @@ from .plan import (
     Limits,
     ListenerPlan,
     Plan,
+    ServicePlan,
 )
 
 INBOUND = "inbound"
@@ -102,6 +103,7 @@ class Sidecar:
     connect_timeout: float
     tls_handshake_timeout: float
     inspection_timeout: float
+    service: str | None
     timeouts: Timeouts
     socket_options: tuple[SocketOption, ...]
     limits: Limits
@@ -122,6 +124,7 @@ def makePlan(sidecar: Sidecar) -> Plan:
         connect_timeout=sidecar.connect_timeout,
         tls_handshake_timeout=sidecar.tls_handshake_timeout,
         socket_options=sidecar.socket_options,
+        service=_service(sidecar.service),
     )
     for chain in chains:
         if chain.tls is not None:
@@ -135,6 +138,7 @@ def makePlan(sidecar: Sidecar) -> Plan:
         listener_filters=_listenerFilters(sidecar),
         listener_filters_timeout=sidecar.inspection_timeout,
         continue_on_listener_filters_timeout=True,
+        traffic_direction=sidecar.mode.upper(),
         socket_options=sidecar.socket_options,
         limits=sidecar.limits,
     )
@@ -143,6 +147,16 @@ def makePlan(sidecar: Sidecar) -> Plan:
         listeners=(listener,),
         clusters=(cluster,),
     )
+
+
+def _service(host: str | None) -> ServicePlan | None:
+    """
+    Kubernetes' names begin with the service's name and its namespace.
+    """
+    if host is None:
+        return None
+    name, _, rest = host.partition(".")
+    return ServicePlan(host, name, rest.partition(".")[0])
 
 
 def _chains(sidecar: Sidecar) -> tuple[FilterChainPlan, ...]:

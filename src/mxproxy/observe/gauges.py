@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..tls.contents import Contents
+from ..tls.expiry import daysUntil, utcNow
 from .envoy import clusterPrefix
 
 if TYPE_CHECKING:
@@ -40,9 +42,25 @@ def gauges(service: ProxyService) -> Iterator[tuple[str, float]]:
     yield "server.uptime", int(service.uptime)
     yield "server.concurrency", 1
     yield "server.total_connections", len(service.connections)
+    days = daysUntilFirstExpires(service.certificates.contents())
+    if days is not None:
+        yield "server.days_until_first_cert_expiring", days
     memory = residentMemory()
     if memory is not None:
         yield "server.memory_physical_size", memory
+
+
+def daysUntilFirstExpires(sets: Sequence[Contents]) -> int | None:
+    """
+    @return: days until the first certificate of all sets expires; C{None} without any.
+    """
+    ends = [
+        one.not_valid_after_utc
+        for contents in sets
+        for one in (contents.certificate, *contents.authorities)
+        if one is not None
+    ]
+    return daysUntil(min(ends), utcNow()) if ends else None
 
 
 def residentMemory() -> int | None:

@@ -14,20 +14,23 @@ or at its end.  What is known by then are its labels; what comes later changes n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from ..config.descriptions import split
 from ..config.plan import FilterSpec, Plan, ServicePlan
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
+from ..wire.metadata import Metadata
 from . import envoy
 from .counters import Counters
 from .istio.labels import DESTINATION, SOURCE, Labeller, contradicts
 from .istio.series import AllSeries, Series
-from .istio.workloads import DirectoryFile
+from .istio.workloads import Directory, DirectoryFile
 
 #: Seconds between two reports of bytes: Istio's C{tcp_reporting_duration}.
 REPORT_INTERVAL = 5.0
@@ -299,7 +302,7 @@ def buildTelemetry(plan: Plan, clock: Any, counters: Counters) -> Telemetry:
 
     @raise mxproxy.config.errors.ConfigurationError: the file of workloads cannot be used.
     """
-    directory = DirectoryFile(plan.stats.workloads)
+    directory = DirectoryFile(plan.stats.workloads, _listedWorkloads(plan))
     labeller = Labeller(
         plan.node,
         _services(plan),
@@ -315,6 +318,22 @@ def buildTelemetry(plan: Plan, clock: Any, counters: Counters) -> Telemetry:
 
 def _services(plan: Plan) -> dict[str, ServicePlan]:
     return {cluster.name: cluster.service for cluster in plan.clusters if cluster.service}
+
+
+def _listedWorkloads(plan: Plan) -> dict[str, Metadata]:
+    """
+    The hosts of clusters that are listed with who they are, by address and port.
+    """
+    listed = {}
+    for cluster in plan.clusters:
+        for host in cluster.hosts:
+            kind, values, _ = split(host.endpoint)
+            if host.workload is not None and kind == "tcp" and len(values) > 1:
+                name = f"[{values[0]}]" if ":" in values[0] else values[0]
+                with suppress(ValueError):  # A name: its addresses are not known here.
+                    Directory({f"{name}:{values[1]}": host.workload})
+                    listed[f"{name}:{values[1]}"] = host.workload
+    return listed
 
 
 def additionalLabels(plan: Plan) -> tuple[str, ...]:

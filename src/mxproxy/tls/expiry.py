@@ -74,6 +74,13 @@ def inWords(length: timedelta) -> str:
     return "0 s"
 
 
+def daysUntil(end: datetime, now: datetime) -> int:
+    """
+    Whole days; 0 on the last day, and when it is over.
+    """
+    return max(0, (end - now).days)
+
+
 def utcNow() -> datetime:
     """
     The time that certificates are judged by.

@@ -293,6 +293,7 @@ class Cluster:
         self._hasTraffic = True
         self.active += 1
         host.active += 1
+        host.total += 1
         self._counted("upstream_cx_total")
 
     def gaveBack(self, host: Host) -> None:
@@ -307,6 +308,7 @@ class Cluster:
 
     def failed(self, host: Host, why: str) -> None:
         """It has not."""
+        host.failures += 1
         # Envoy's connect_timeout includes the TLS handshake.
         timedOut = why.startswith(("connect_timeout", "handshake_timeout"))
         self._counted(f"upstream_cx_connect_{'timeout' if timedOut else 'fail'}")

@@ -92,6 +92,8 @@ class Host:
     @ivar socket: how it is spoken to.
     @ivar weight: its share, beside those of the others.
     @ivar active: how many connections it has, those that are being made among them.
+    @ivar total: how many it has had.
+    @ivar failures: how many of them could not be made.
     @ivar failedCheck: health checks say that it is not fit, or have not said anything yet.
     @ivar ejected: it could not be connected too often.
     @ivar unlisted: discovery knows it no more; it is used while health checks say that it
@@ -102,7 +104,7 @@ class Host:
         self.place = place
         self.socket = socket
         self.weight = weight
-        self.active = 0
+        self.active = self.total = self.failures = 0
         self.failedCheck = False
         self.ejected = False
         self.unlisted = False

@@ -19,6 +19,7 @@ from mxproxy.config.plan import (
     HealthCheckPlan,
     HostPlan,
     OutlierDetectionPlan,
+    ServicePlan,
     TransportSocketMatch,
 )
 from mxproxy.filters.connection_limit import ConnectionLimit
@@ -44,7 +45,7 @@ from mxproxy.tls.settings import (
     TLSVersion,
 )
 from mxproxy.wire.exchange import Hold
-from mxproxy.wire.metadata import Node
+from mxproxy.wire.metadata import Metadata, Node
 from tests.config.envoy.files import (
     CA_FILE,
     ECHO,
@@ -762,6 +763,49 @@ class ALPNTests(FileCase):
         self.assertEqual(self.upstream(EXCHANGE), (self.NAMES, False))
         # A protocol that is not said is istio-peer-exchange.
         self.assertEqual(self.upstream(typed(OWN_EXCHANGE)), (self.NAMES, False))
+
+    def test_service(self) -> None:
+        """
+        What Istio writes into a cluster's metadata says what it is in metrics.
+        """
+
+        def service(istio: object) -> ServicePlan | None:
+            found: ServicePlan | None = self.cluster(
+                metadata={"filter_metadata": {"istio": istio}}
+            ).service
+            return found
+
+        one = {"host": "db.data.svc.cluster.local", "name": "db", "namespace": "data"}
+        self.assertEqual(
+            service({"services": [one, {"host": "other"}]}),
+            ServicePlan("db.data.svc.cluster.local", "db", "data"),
+        )
+        self.assertEqual(service({"services": [{"host": "db", "name": 1}]}), ServicePlan("db"))
+        for other in ({}, {"services": []}, {"services": "db"}, {"services": ["db"]}):
+            self.assertIsNone(service(other))
+
+    def test_workload(self) -> None:
+        """
+        What Istio writes into a host's metadata says who it is.
+        """
+        for text, expected in (
+            (
+                "db-v1;data;db;v1;c1",
+                Metadata(
+                    workload="db-v1", namespace="data", service="db", revision="v1", cluster="c1"
+                ),
+            ),
+            ("db-v1;data", None),
+            (7, None),
+        ):
+            address = {"socket_address": {"address": "10.0.0.7", "port_value": 5432}}
+            host = {
+                "endpoint": {"address": address},
+                "metadata": {"filter_metadata": {"istio": {"workload": text}}},
+            }
+            endpoints = {"cluster_name": "c", "endpoints": [{"lb_endpoints": [host]}]}
+            found = self.cluster(load_assignment=endpoints)
+            self.assertEqual([one.workload for one in found.hosts], [expected])
 
     def test_external(self) -> None:
         """

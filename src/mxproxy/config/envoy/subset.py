@@ -117,7 +117,7 @@ SUBSET: Mapping[str, Fields] = {
     ),
     "envoy.config.core.v3.Locality": _fields(region="", zone="", sub_zone=_FREE),
     "envoy.config.bootstrap.v3.Admin": _fields(
-        address="no effect in this version: there is no administration interface"
+        address="where the administration interface answers (observability.md)"
     ),
     "envoy.config.bootstrap.v3.Bootstrap.StaticResources": _fields(
         listeners="", clusters="", secrets=""
@@ -139,8 +139,8 @@ SUBSET: Mapping[str, Fields] = {
         environment_variable="",
     ),
     "envoy.config.core.v3.Metadata": _fields(
-        filter_metadata="`envoy.transport_socket_match` of a host; `istio` with "
-        "`external: true` of a cluster; no effect otherwise"
+        filter_metadata="`envoy.transport_socket_match` of a host; `istio` of a cluster, with "
+        "`external: true` or `services`, and of a host, with `workload`; no effect otherwise"
     ),
     # -- listeners
     "envoy.config.listener.v3.Listener": _fields(
@@ -155,7 +155,7 @@ SUBSET: Mapping[str, Fields] = {
         use_original_dst="the address that a redirected connection was meant for is its local "
         "address; it is not handed on to another listener",
         bind_to_port=Field(only=(True,)),
-        traffic_direction=_FREE,
+        traffic_direction="which side metrics are reported for",
         access_log="",
         tcp_backlog_size="",
         per_connection_buffer_limit_bytes="at most 64 KiB are kept, whatever it is",
@@ -363,7 +363,8 @@ SUBSET: Mapping[str, Fields] = {
         transport_socket="",
         transport_socket_matches="",
         filters="",
-        metadata="`istio` with `external: true`: outside of the mesh",
+        metadata="`istio` with `external: true`: outside of the mesh; with `services`: the first "
+        "one's `host`, `name` and `namespace` are the destination in metrics",
         upstream_connection_options="",
     ),
     "envoy.config.cluster.v3.UpstreamConnectionOptions": _fields(tcp_keepalive=""),
@@ -417,7 +418,8 @@ SUBSET: Mapping[str, Fields] = {
     ),
     "envoy.config.endpoint.v3.LbEndpoint": _fields(
         endpoint=Field(required=True),
-        metadata="`envoy.transport_socket_match`",
+        metadata="`envoy.transport_socket_match`; `istio` with `workload`, "
+        "`NAME;NAMESPACE;SERVICE;REVISION;CLUSTER`: who it is in metrics, if it does not say",
         load_balancing_weight="",
     ),
     "envoy.config.endpoint.v3.Endpoint": _fields(address=Field(required=True), hostname=_FREE),

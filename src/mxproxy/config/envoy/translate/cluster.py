@@ -9,6 +9,7 @@ from typing import Any
 
 from ....socketoptions import SocketOption, keepalive
 from ....tls.settings import ClientTLS
+from ....wire.metadata import Metadata
 from ...plan import (
     LOGICAL_DNS,
     ORIGINAL_DST,
@@ -18,6 +19,7 @@ from ...plan import (
     HealthCheckPlan,
     HostPlan,
     OutlierDetectionPlan,
+    ServicePlan,
     TransportSocketMatch,
 )
 from .. import subset
@@ -37,6 +39,9 @@ MAX_CONNECTIONS = 1024
 #: Where a host's metadata says how to speak to it, and where Istio says what a cluster is.
 _SOCKET_MATCH = "envoy.transport_socket_match"
 _ISTIO = "istio"
+
+#: How many things Istio's endpoints say of themselves.
+_WORKLOAD = 5
 
 _CLUSTER_PROVIDED = "CLUSTER_PROVIDED"
 
@@ -90,10 +95,26 @@ def translateCluster(message: Any, path: Path, scope: Scope) -> ClusterPlan:
         ),
         proxy_protocol=proxyProtocol,
         external=external,
+        service=_service({} if istio is None else structValues(istio)),
         socket_options=_socketOptions(
             message.upstream_connection_options, path / "upstream_connection_options", scope
         ),
     )
+
+
+def _service(istio: Mapping[str, object]) -> ServicePlan | None:
+    """
+    The first of Istio's C{services}; as in Istio, what is not of this form is none.
+    """
+    services = istio.get("services")
+    first = services[0] if isinstance(services, list) and services else None
+    if not isinstance(first, Mapping):
+        return None
+    host, name, namespace = (
+        value if isinstance(value := first.get(key), str) else ""
+        for key in ("host", "name", "namespace")
+    )
+    return ServicePlan(host, name, namespace)
 
 
 # -- hosts
@@ -131,6 +152,7 @@ def _hosts(message: Any, kind: str, path: Path, scope: Scope) -> tuple[HostPlan,
                     ),
                     wrapped(one, "load_balancing_weight", 1),
                     _socketMetadata(one.metadata),
+                    _workload(one.metadata),
                 )
             )
     if kind == LOGICAL_DNS and len(hosts) != 1:
@@ -141,6 +163,22 @@ def _hosts(message: Any, kind: str, path: Path, scope: Scope) -> tuple[HostPlan,
 def _socketMetadata(metadata: Any) -> Mapping[str, object]:
     known = metadata.filter_metadata
     return structValues(known[_SOCKET_MATCH]) if _SOCKET_MATCH in known else {}
+
+
+def _workload(metadata: Any) -> Metadata | None:
+    """
+    Who a host is, where it does not say so itself: Istio's
+    C{WORKLOAD;NAMESPACE;SERVICE;REVISION;CLUSTER}.
+    """
+    known = metadata.filter_metadata
+    text = structValues(known[_ISTIO]).get("workload") if _ISTIO in known else None
+    parts = text.split(";") if isinstance(text, str) else []
+    if len(parts) < _WORKLOAD:
+        return None
+    workload, namespace, service, revision, cluster = parts[:_WORKLOAD]
+    return Metadata(
+        workload=workload, namespace=namespace, service=service, revision=revision, cluster=cluster
+    )
 
 
 # -- how hosts are spoken to

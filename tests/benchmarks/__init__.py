@@ -1,3 +1,0 @@
-"""
-What benchmarks/ computes and prints; nothing here takes a time.
-"""
