@@ -148,9 +148,16 @@ class Soak:
             sidecar.sample(self.reactor.seconds() - self._began)
 
     def _hangUp(self) -> None:
+        """Every other time there is nothing new."""
         self.hangups += 1
         for sidecar in self.sidecars.values():
+            sidecar.writeNode(self.version)
             sidecar.signal(signal.SIGHUP)
+
+    @property
+    def version(self) -> int:
+        """Of both workloads, as their metadata has it."""
+        return (self.hangups + 1) // 2
 
     def _cpu(self) -> dict[str, float]:
         own = resource.getrusage(resource.RUSAGE_SELF)
@@ -217,6 +224,10 @@ class Soak:
             if mode == OUTBOUND and ledger.lines[mode] != made:
                 self.wrong.append(f"{mode}: {ledger.lines[mode]} closing lines, {made} connections")
         self.renewed: dict[str, int] = {}
+        self.reloaded: dict[str, int] = {}
+        # The last may have come when there were no connections any more.
+        if ledger.version not in (self.version, self.version - 1):
+            self.wrong.append(f"the last version seen is {ledger.version}, not {self.version}")
         self.growth: dict[str, tuple[float, float, float]] = {}
         limit = GROWTH if self.seconds >= SHORT else SHORT_GROWTH
         for mode, sidecar in self.sidecars.items():
@@ -235,6 +246,9 @@ class Soak:
                     f"{mode}: {self.renewed[mode]} renewals taken of {self.certificates.renewals},"
                     f" {sidecar.said(b'not renewed')} refused"
                 )
+            self.reloaded[mode] = sidecar.said(b" reloaded: ")
+            if self.reloaded[mode] != self.hangups:
+                self.wrong.append(f"{mode}: {self.reloaded[mode]} reloads of {self.hangups}")
 
     def _summary(self) -> None:
         traffic, ledger, options = self.traffic, self.ledger, self.options
@@ -259,7 +273,12 @@ class Soak:
                 f"renewed {self.certificates.renewals} times, taken: "
                 + ", ".join(f"{mode} {number}" for mode, number in self.renewed.items()),
             ),
-            ("SIGHUP", f"{self.hangups} times to each"),
+            (
+                "SIGHUP",
+                f"{self.hangups} times to each, taken: "
+                + ", ".join(f"{mode} {number}" for mode, number in self.reloaded.items())
+                + f"; version {ledger.version} of the workloads was the last seen",
+            ),
         ]
         for mode in self.sidecars:
             second, last, growth = self.growth[mode]
@@ -307,11 +326,13 @@ def main() -> None:
     parser.add_argument(
         "--rotate", type=float, help="seconds between new certificates: 30, or less in a short run"
     )
-    parser.add_argument("--hangup", type=float, default=0.0, help="seconds between SIGHUPs")
+    parser.add_argument("--hangup", type=float, help="seconds between SIGHUPs: 20, or less")
     parser.add_argument("--keep", action="store_true", help="keep the directory with the logs")
     options = parser.parse_args()
     if options.rotate is None:
         options.rotate = min(30.0, max(8.0, options.seconds / 5))
+    if options.hangup is None:
+        options.hangup = min(20.0, max(5.0, options.seconds / 8))
     directory = Path(tempfile.mkdtemp(prefix="mxproxy-soak-"))
     print(f"seed {options.seed}, {options.seconds:g} s, logs in {directory}", flush=True)
     well: list[bool] = []

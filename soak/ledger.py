@@ -21,6 +21,7 @@ class Ledger:
     """
     @ivar lines: closing lines, by sidecar.
     @ivar reasons: their C{close_reason}s, without details, by sidecar.
+    @ivar version: of the server's workload, as the last connection has learnt it.
     @ivar wrong: what does not agree, in words; the first hundred.
     """
 
@@ -30,6 +31,7 @@ class Ledger:
         self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
         self.wrong: list[str] = []
         self.dropped = 0
+        self.version = -1
         # A client's port is not used again before its connection is over at both ends.
         self._clients: dict[int, deque[Client]] = defaultdict(deque)
         self._early: dict[int, deque[dict[str, Any]]] = defaultdict(deque)
@@ -63,6 +65,9 @@ class Ledger:
         event = line["event"]
         if event == "connected":
             self.connected[mode] += 1
+            if mode == OUTBOUND:
+                peer = line["upstream"]["peer"] or {}
+                self.version = int(peer.get("version") or -1)
         elif event == "dropped":
             self.dropped += line["lines"]
         elif event == "closed":

@@ -122,11 +122,11 @@ class Sidecar(ProcessProtocol):
         self.mode = mode
         self.accessLog = directory / f"{mode}.access.log"
         self.output = directory / f"{mode}.log"
-        node = directory / f"{mode}.json"
-        node.write_text(json.dumps(NODES[mode]))
+        self._node = directory / f"{mode}.json"
+        self.writeNode(0)
         self.command = [
             *(*findTwistd(), "-n", "--pidfile=", "mxproxy", "--mode", mode),
-            *("--node-metadata", str(node), "--access-log", str(self.accessLog)),
+            *("--node-metadata", str(self._node), "--access-log", str(self.accessLog)),
             *options,
         ]
         self.rss: list[tuple[float, int]] = []
@@ -134,6 +134,11 @@ class Sidecar(ProcessProtocol):
         self.ended: Deferred[str] = Deferred()
         self.pid = 0
         self._how = ""
+
+    def writeNode(self, version: int) -> None:
+        """Who it is, from the next reload on."""
+        labels = {"app.kubernetes.io/version": str(version)}
+        self._node.write_text(json.dumps({**NODES[self.mode], "LABELS": labels}))
 
     def start(self, reactor: Any) -> None:
         """Run it; what it says goes into a file."""
