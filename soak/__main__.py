@@ -217,8 +217,6 @@ class Soak:
     def _judge(self) -> None:
         self.ledger.close()
         traffic, ledger = self.traffic, self.ledger
-        self.wrong += traffic.wrong
-        self.wrong += ledger.wrong
         made = sum(traffic.kinds.values())
         for mode in self.sidecars:
             if mode == OUTBOUND and ledger.lines[mode] != made:
@@ -249,6 +247,8 @@ class Soak:
             self.reloaded[mode] = sidecar.said(b" reloaded: ")
             if self.reloaded[mode] != self.hangups:
                 self.wrong.append(f"{mode}: {self.reloaded[mode]} reloads of {self.hangups}")
+        self.wrong += traffic.wrong
+        self.wrong += ledger.wrong
 
     def _summary(self) -> None:
         traffic, ledger, options = self.traffic, self.ledger, self.options

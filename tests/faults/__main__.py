@@ -30,11 +30,23 @@ def everything(cases: Iterator[Case]) -> Iterable[Case]:
     return cases
 
 
+def tell(cases: Sweep, before: int) -> int:
+    """
+    Print what was wrong since there were C{before} that were.
+
+    @return: how many there are now.
+    """
+    wrong = cases.report.wrong
+    for case, what in wrong[before : before + 10]:
+        print(f"WRONG {case}", *what, sep="\n    ", flush=True)
+    return len(wrong)
+
+
 def inMemory(every: int) -> int:
     """
     @return: how many cases were wrong.
     """
-    cases = Sweep(Memory(), Times())
+    cases, wrong = Sweep(Memory(), Times()), 0
     for situation in situations():
         begin, before = time.monotonic(), cases.report.cases
         now(sweep(cases, [situation], everything, every))
@@ -43,6 +55,7 @@ def inMemory(every: int) -> int:
             f" {cases.report.cases - before} cases, {time.monotonic() - begin:.0f} s",
             flush=True,
         )
+        wrong = tell(cases, wrong)
     print(f"\nin memory: {cases.report}\n", flush=True)
     return len(cases.report.wrong)
 
@@ -51,7 +64,7 @@ async def overSockets(every: int) -> int:
     """
     @return: how many cases were wrong.
     """
-    cases = Sweep(Sockets(), BRISK, slack=10.0)
+    cases, wrong = Sweep(Sockets(), BRISK, slack=10.0), 0
     # The reactor's own descriptors are there from its first turn on.
     await deferLater(cases.world.reactor, 0)
     with hurry():
@@ -63,6 +76,7 @@ async def overSockets(every: int) -> int:
                 f" {cases.report.cases - before} cases, {time.monotonic() - begin:.0f} s",
                 flush=True,
             )
+            wrong = tell(cases, wrong)
         await cases.close()
     print(f"\nover sockets: {cases.report}\n", flush=True)
     return len(cases.report.wrong)
