@@ -235,10 +235,15 @@ class Stage:
         The proxy is done with them; who has stalled does not know.
         """
         made = [peer for peer in peers if peer.transport is not None]
-        for peer in made:
-            if peer.faulted and not peer.lost:
-                peer.transport.abortConnection()
-        if await self.world.until(lambda: all(peer.lost for peer in made), 5.0):
+
+        def over() -> bool:
+            # Whoever stalls may do so only now, when it reads what was left for it.
+            for peer in made:
+                if peer.faulted and not peer.lost:
+                    peer.transport.abortConnection()
+            return all(peer.lost for peer in made)
+
+        if await self.world.until(over, 5.0):
             return []
         left = [peer for peer in made if not peer.lost]
         for peer in left:
