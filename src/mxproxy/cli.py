@@ -36,6 +36,7 @@ COMMANDS = (
     Command(
         "probe", "what a sidecar is: its TLS, its certificate, its metadata", "mxproxy.tools.probe"
     ),
+    Command("decode", "what a prefix says, byte for byte", "mxproxy.tools.decode"),
     Command(
         "validate",
         "what is wrong with a file for --config, or OK",

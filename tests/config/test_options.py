@@ -57,6 +57,7 @@ DEFAULTS = {
     "stats-workloads": None,
     "stats-unknown-workload": "unknown",
     "stats-eviction": 3600.0,
+    "tls-keylog": None,
 }
 
 

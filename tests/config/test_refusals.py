@@ -445,6 +445,12 @@ class FileTests(CommandLineCase):
             line = f"--access-log {self.path(name)}: cannot write there: {why}"
             self.check((*PLAIN, "--access-log", name), line)
 
+    def test_keylog(self) -> None:
+        self.check(
+            (*PLAIN, "--tls-keylog", "gone/keys"),
+            f"--tls-keylog {self.path('gone/keys')}: cannot write there: No such file or directory",
+        )
+
     def metadata(self, text: str | bytes, name: str = "node") -> tuple[int, str]:
         Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
         return self.refusal([*PLAIN, "--node-metadata", name])

@@ -205,6 +205,15 @@ def _hostName(text: str) -> str:
     return text
 
 
+def _secretFile(text: str) -> str:
+    path = _file(text)
+    try:
+        checkWritable(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path!r}: cannot write there: {error.strerror}") from error
+    return path
+
+
 def _logFile(text: str) -> str:
     return text if text == STDOUT else _file(text)
 
@@ -305,6 +314,14 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "CA of a peer's chain has to have one that has not expired, or the peer is "
                 "refused.",
                 _file,
+            ),
+            Option(
+                "tls-keylog",
+                "FILE",
+                "For debugging: append the secrets of all TLS connections to this file, in the "
+                "form of SSLKEYLOGFILE, for Wireshark and mxproxy decode. Whoever reads it can "
+                "read the traffic.",
+                _secretFile,
             ),
             Option(
                 "tls-reload-interval",
@@ -726,6 +743,7 @@ class Options(usage.Options):
                 ),
                 socket_options=(*self["tcp-keepalive"], *self["tcp-user-timeout"]),
                 limits=Limits(self["max-connections"], self["max-connections-per-address"]),
+                tls_keylog=self["tls-keylog"],
             )
         )
 

@@ -107,6 +107,7 @@ class Sidecar:
     timeouts: Timeouts
     socket_options: tuple[SocketOption, ...]
     limits: Limits
+    tls_keylog: str | None
 
 
 def makePlan(sidecar: Sidecar) -> Plan:
@@ -199,6 +200,7 @@ def _downstreamTLS(sidecar: Sidecar) -> ServerTLS:
         authorities=_pem(sidecar.tls_ca),
         crl=_pem(sidecar.tls_crl),
         alpn=SIDECAR_ALPN,
+        key_log=sidecar.tls_keylog,
     )
 
 
@@ -211,6 +213,7 @@ def _upstreamTLS(sidecar: Sidecar) -> ClientTLS | None:
         crl=_pem(sidecar.tls_crl),
         accepted=sidecar.upstream_san,
         server_name=sidecar.upstream_sni,
+        key_log=sidecar.tls_keylog,
     )
     if sidecar.upstream_tls == SIMPLE:
         return simple

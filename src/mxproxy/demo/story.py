@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from ..pki import Authority
 from ..tools.dissect import condense
-from ..tools.page import Page
+from ..tools.page import Page, nobodyReads
 from ..wire.annotate import annotate
 from ..wire.exchange import ALPN
 from ..wire.metadata import Node
@@ -90,8 +90,7 @@ def run(keep: bool, stdout: TextIO, stderr: TextIO) -> int:
     with suppress(SystemExit):
         react(demo.main)
     if demo.unread:
-        # Whoever read has left (a pager, head).  Python would say so once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        nobodyReads(stdout)
         return 1
     if demo.failure:
         _explain(demo, Page(stderr))

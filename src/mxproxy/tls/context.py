@@ -26,6 +26,7 @@ from service_identity.hazmat import DNS_ID
 
 from mxproxy.tls.explain import reasons
 from mxproxy.tls.keyfile import keyFileToWatch
+from mxproxy.tls.keylog import keyLogger, warningOf
 from mxproxy.tls.pem import certificates, credential, datesToWatch
 from mxproxy.tls.revocation import listsOf, listsToWatch
 from mxproxy.tls.settings import (
@@ -290,8 +291,11 @@ def _newContext(
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
         if not settings.only_verify_leaf_cert_crl:
             store.set_flags(crypto.X509StoreFlags.CRL_CHECK_ALL)
-    own = _useCertificate(context, settings)
-    return context, (*own, *listsToWatch(settings, authorities, lists))
+    warnings = [*_useCertificate(context, settings), *listsToWatch(settings, authorities, lists)]
+    if settings.key_log is not None:
+        context.set_keylog_callback(keyLogger(settings.key_log))
+        warnings.insert(0, warningOf(settings.key_log))
+    return context, tuple(warnings)
 
 
 def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, ...]:

@@ -142,6 +142,7 @@ class TLSSettings:
     @ivar minimum: the oldest version spoken.
     @ivar maximum: the newest version spoken.
     @ivar ciphers: which suites are offered.
+    @ivar key_log: the file that secrets are appended to (L{mxproxy.tls.keylog}), or C{None}.
     @ivar discovered: where the certificates are to be looked for again, if not in the same
         files.
     """
@@ -156,6 +157,7 @@ class TLSSettings:
     minimum: TLSVersion = TLSVersion.TLS12
     maximum: TLSVersion = TLSVersion.TLS13
     ciphers: CipherProfile = CipherProfile.INTERMEDIATE
+    key_log: str | None = None
     discovered: Discovered | None = field(default=None, compare=False, repr=False)
 
 

@@ -75,6 +75,13 @@ class Page:
         self.line(f"   {self.style(line, 'cyan')}")
 
 
+def nobodyReads(stream: TextIO) -> None:
+    """
+    Whoever read C{stream} has left (a pager, head): Python is not to say so once more at its end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def printable(text: str, limit: int = 200) -> str:
     r"""
     Somebody else's text as it can go to any terminal: one line of bounded length, nothing in it

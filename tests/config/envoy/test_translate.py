@@ -516,6 +516,14 @@ class TLSTests(FileCase):
         self.assertIsNone(self.cluster(transport_socket=RAW).tls)
         self.assertIsNone(self.cluster().tls)
 
+    def test_keyLog(self) -> None:
+        """
+        Envoy's own field for it.
+        """
+        log = {"path": "/tmp/keys.log"}
+        self.assertEqual(self.server(downstreamTLS(key_log=log)).key_log, "/tmp/keys.log")
+        self.assertIsNone(self.server(downstreamTLS()).key_log)
+
     def test_server(self) -> None:
         own = ServerTLS(self.file("db.crt"), self.file("db.key"), require_client_certificate=False)
         self.assertEqual(self.server(downstreamTLS()), own)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.chain import ChainContext
+from mxproxy.connection import Connection
 from mxproxy.layers.tls import TLSFactory
-from mxproxy.listener import ListenerFactory
 from mxproxy.pki import Authority
 from mxproxy.testing import Application, ApplicationFactory, MemoryReactor
 from mxproxy.testing.sidecars import (
@@ -198,6 +200,38 @@ class SidecarTests(SynchronousTestCase):
         self.assertEqual(run.over(4.0)["outcome"], "timeout")
 
 
+class Odd(Protocol):
+    """
+    The bottom of a peer that has TLS as sidecars do, and on top of it C{act}.
+    """
+
+    def __init__(self, side: str, tls: Any, reactor: MemoryReactor, act: Callable[[Any], object]):
+        self.application = Application()
+        self.application.onConnect = lambda: act(self.application)
+        self.connection = Connection("odd", reactor.seconds)
+        context = ChainContext(side, "odd", "odd", Node(), reactor, lambda name: None)
+        self.factory = TLSFactory(ApplicationFactory(lambda: self.application), context, tls, 10.0)
+
+    def makeConnection(self, transport: Any) -> None:
+        side = self.factory.context.side
+        peer = (
+            self.connection.downstream
+            if side == "downstream"
+            else self.connection.newUpstream(lambda peer: None)
+        )
+        self.connection.attach(peer, transport)
+        layer = self.factory.buildProtocol(None)
+        transport.protocol = layer
+        layer.makeConnection(transport)
+
+
+class OneFactory(Factory):
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.buildProtocol = lambda addr: protocol  # type: ignore[method-assign]
+
+
 class OddServerTests(SynchronousTestCase):
     """
     A server that has negotiated the exchange, and then says something else.
@@ -205,16 +239,8 @@ class OddServerTests(SynchronousTestCase):
 
     def serve(self, act: Callable[[Application], object], **changes: Any) -> dict[str, Any]:
         reactor = MemoryReactor()
-
-        def make() -> Application:
-            application = Application()
-            application.onConnect = lambda: act(application)
-            return application
-
-        context = ChainContext("downstream", "odd", "odd", Node(), reactor, lambda name: None)
-        tls = ServerContext(serverTLS(alpn=(ALPN,)))
-        factory = TLSFactory(ApplicationFactory(make), context, tls, 10.0)
-        reactor.listenTCP(INBOUND, ListenerFactory(factory, context, ()))
+        odd = Odd("downstream", ServerContext(serverTLS(alpn=(ALPN,))), reactor, act)
+        reactor.listenTCP(INBOUND, OneFactory(odd))
         return Run(reactor, request(**changes)).over(12.0)
 
     def test_states(self) -> None:
@@ -315,25 +341,15 @@ class ListenTests(SynchronousTestCase):
         """
         sidecars = Sidecars()
         run = self.run_(sidecars)
-        context = ChainContext("upstream", "odd", "", Node(), sidecars.reactor, lambda name: None)
-        application = Application()
-        application.onData = lambda data: application.write(PREFIX)
-        tls = ClientContext(clientTLS(alpn=(ALPN,)))
-        factory = TLSFactory(ApplicationFactory(lambda: application), context, tls, 10.0)
-        from mxproxy.connection import Connection
-
-        def dialed(transport: Any) -> None:
-            connection = Connection("odd", sidecars.reactor.seconds)
-            connection.attach(connection.newUpstream(lambda peer: None), transport)
-            layer = factory.buildProtocol(None)
-            transport.protocol = layer
-            layer.makeConnection(transport)
-
-        bottom = Application()
-        bottom.onConnect = lambda: dialed(bottom.transport)
-        from mxproxy.testing.sidecars import dial
-
-        dial(sidecars.reactor, INBOUND, bottom)
+        odd = Odd(
+            "upstream",
+            ClientContext(clientTLS(alpn=(ALPN,))),
+            sidecars.reactor,
+            lambda application: None,
+        )
+        odd.application.onData = lambda data: odd.application.write(PREFIX)
+        endpoint = clientFromString(sidecars.reactor, f"tcp:127.0.0.1:{INBOUND}")
+        endpoint.connect(OneFactory(odd))
         report = run.over()
         self.assertEqual(
             (report["outcome"], report["exchange"]["opening"]), ("found", "after_ours")

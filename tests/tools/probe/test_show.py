@@ -155,7 +155,7 @@ class ShowTests(SynchronousTestCase):
         finding = found(Node("n1", {"NAME": "x"}).prefix()[:60])
         finding.outcome = Outcome.EXCHANGE_FAILED
         text = self.shown(finding)
-        self.assertIn("Instead of metadata came 60 bytes:\n    000000  magic ", text)
+        self.assertIn("Instead of metadata came 60 bytes:\n    000000  3d 23 04 67", text)
         self.assertIn("length 136, but only 52 bytes follow", text)
         finding = found(b"\x1b[2J" + bytes(400))
         finding.outcome = Outcome.EXCHANGE_FAILED

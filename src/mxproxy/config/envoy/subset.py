@@ -285,7 +285,9 @@ SUBSET: Mapping[str, Fields] = {
         alpn_protocols="as written, and what the chain's metadata exchange stands for in front; "
         "without an exchange in the chain, its protocol is left out; `istio*` is never offered "
         "to an external cluster",
+        key_log="for debugging",
     ),
+    f"{_SOCKETS}.tls.v3.TlsKeyLog": _fields(path=""),
     f"{_SOCKETS}.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": _fields(
         default_validation_context="", validation_context_sds_secret_config=""
     ),

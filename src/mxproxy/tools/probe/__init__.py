@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ...config.errors import oneLine
+from ..page import nobodyReads
 
 #: Something is wrong on our side.
 EXIT_LOCAL = 1
@@ -29,6 +30,9 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         return run(parse(argv), sys.stdout, sys.stderr)
+    except BrokenPipeError:
+        nobodyReads(sys.stdout)
+        return EXIT_LOCAL
     except (ValueError, OSError) as error:
         sys.stderr.write(f"mxproxy probe: {oneLine(str(error))}\n")
         return EXIT_LOCAL

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
-from itertools import islice
 from typing import Final
 
 from ...wire.annotate import annotate
 from ...wire.peerstate import PeerState
 from ...wire.prefix import MAGIC_BYTES
 from ..dissect import condense
+from ..listing import LABEL, countBytes, listBytes, listMetadata, listRows, nameOf
 from ..page import Page, printable
-from ..verdict import FIELDS, Verdict
-from .finding import SHOWN_BYTES, CertificateSeen, Finding, Outcome, TLSSeen
+from ..verdict import Verdict
+from .finding import CertificateSeen, Finding, Outcome, TLSSeen
 
 # What each way to fail is called.
 _HEADINGS: Final = {
@@ -31,12 +31,8 @@ _HEADINGS: Final = {
 _STEPS: Final = {"connect": "TCP", "tls": "TLS", "exchange": "metadata"}
 
 # How much is shown of what a peer may send much of.
-_MAX_LABELS: Final = 64
 _MAX_NAMES: Final = 8
 _MAX_LINES: Final = 16
-
-_LABEL: Final = 13
-_HEX: Final = 16
 
 
 def show(finding: Finding, page: Page, now: datetime | None = None) -> None:
@@ -48,7 +44,7 @@ def show(finding: Finding, page: Page, now: datetime | None = None) -> None:
     page.line(_heading(finding, page))
     page.line()
     for label, value, *style in _facts(finding):
-        page.line(f"  {page.style(f'{label:<{_LABEL}}', 'dim')}{page.style(value, *style)}")
+        page.line(f"  {page.style(f'{label:<{LABEL}}', 'dim')}{page.style(value, *style)}")
     if finding.verdict is not None and finding.verdict.metadata is not None:
         _metadata(finding, finding.verdict, page)
     elif finding.head:
@@ -57,7 +53,7 @@ def show(finding: Finding, page: Page, now: datetime | None = None) -> None:
         page.line()
         page.line(page.style(f"  certificate {depth}", "bold"))
         for label, value, *style in _certificate(certificate, now or datetime.now(timezone.utc)):
-            page.line(f"    {page.style(f'{label:<{_LABEL}}', 'dim')}{page.style(value, *style)}")
+            page.line(f"    {page.style(f'{label:<{LABEL}}', 'dim')}{page.style(value, *style)}")
 
 
 def _heading(finding: Finding, page: Page) -> str:
@@ -66,11 +62,8 @@ def _heading(finding: Finding, page: Page) -> str:
         who = f"client {finding.address}"
     who = printable(who)
     if finding.verdict is not None and finding.verdict.metadata is not None:
-        metadata = finding.verdict.metadata
-        name = printable(metadata.workload or metadata.name or metadata.id or "a nameless workload")
-        where = f" in namespace {printable(metadata.namespace)}" if metadata.namespace else ""
-        what = f", a {metadata.type}" if metadata.type else ""
-        return f"{page.style('✓', 'green')} {page.style(f'{who} is {name}{where}{what}', 'bold')}"
+        what = f"{who} is {nameOf(finding.verdict)}"
+        return f"{page.style('✓', 'green')} {page.style(what, 'bold')}"
     what = f"{who}: {_HEADINGS[finding.outcome]}"
     return f"{page.style('✗', 'red')} {page.style(what, 'bold')}"
 
@@ -170,32 +163,13 @@ def _span(span: timedelta) -> str:
 
 
 def _metadata(finding: Finding, verdict: Verdict, page: Page) -> None:
-    metadata = verdict.metadata
-    assert metadata is not None
     page.line()
-    page.line(page.style("  metadata", "bold") + f" ({verdict.size} bytes)")
-    fields = [(name, getattr(metadata, name)) for name in FIELDS]
-    labels = list(metadata.labels.items())
-    said = [(name, value) for name, value in fields if value]
-    _table([(name.replace("_", " "), value) for name, value in said] or [("", "nothing")], page)
-    for title, items in ("other labels", labels), ("other fields", list(verdict.others.items())):
-        if items:
-            page.line(page.style(f"  {title}", "bold"))
-            _table(items[:_MAX_LABELS], page)
-        if items[_MAX_LABELS:]:
-            page.line(f"    and {len(items) - _MAX_LABELS} more")
+    listMetadata(verdict, page)
     rest = finding.received - verdict.size
     if rest > 0:
         page.line()
-        page.line(f"  Behind it came {_bytes(rest)} of the application:")
-        _dump(finding.head[verdict.size :], page)
-
-
-def _table(items: Iterable[tuple[str, str]], page: Page) -> None:
-    shown = [(printable(name, 60), printable(value)) for name, value in items]
-    width = max(_LABEL - 1, *(len(name) for name, _ in shown))
-    for name, value in shown:
-        page.line(f"    {page.style(f'{name:<{width}}', 'dim')} {value}")
+        page.line(f"  Behind it came {countBytes(rest)} of the application:")
+        listBytes(finding.head[verdict.size :], page)
 
 
 def _head(finding: Finding, page: Page) -> None:
@@ -203,28 +177,8 @@ def _head(finding: Finding, page: Page) -> None:
     What came instead of metadata.
     """
     page.line()
-    page.line(f"  Instead of metadata came {_bytes(finding.received)}:")
+    page.line(f"  Instead of metadata came {countBytes(finding.received)}:")
     if not finding.head.startswith(MAGIC_BYTES) or finding.state is PeerState.ALPN_MISMATCH:
-        _dump(finding.head, page)
-        return
-    lines = list(islice(condense(annotate(finding.head)), _MAX_LINES + 1))
-    for line in lines[:_MAX_LINES]:
-        text = printable("  " * line.depth + line.text, 60)
-        style = () if line.fault is None else ("red",)
-        data = line.data[:_HEX].hex(" ") + (" …" if line.data[_HEX:] else "")
-        page.line(f"    {line.offset:06x}  {page.style(f'{text:<60}', *style)}  {data}")
-    if lines[_MAX_LINES:]:
-        page.line("    …")
-
-
-def _dump(data: bytes, page: Page) -> None:
-    for start in range(0, min(len(data), SHOWN_BYTES), _HEX):
-        piece = data[start : start + _HEX]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
-        page.line(f"    {start:06x}  {piece.hex(' '):<{3 * _HEX}} {text}")
-    if data[SHOWN_BYTES:]:
-        page.line("    …")
-
-
-def _bytes(count: int) -> str:
-    return "1 byte" if count == 1 else f"{count} bytes"
+        listBytes(finding.head, page)
+    else:
+        listRows(condense(annotate(finding.head)), page, most=_MAX_LINES)

@@ -99,6 +99,7 @@ def _common(
         alpn=_alpn(message.alpn_protocols, path / "alpn_protocols", scope, protocols),
         minimum=_VERSIONS.get(enumName(params, "tls_minimum_protocol_version"), TLSVersion.TLS12),
         maximum=_VERSIONS.get(enumName(params, "tls_maximum_protocol_version"), newest),
+        key_log=message.key_log.path or None,
     )
 
 
