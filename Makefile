@@ -10,6 +10,8 @@ TARGETS ?= clienthello exchange http metadata proxyprotocol
 SECONDS ?= 60
 # Options of make bench: see python -m benchmarks --help.
 BENCH ?= --json bench.json --plot bench.png
+# Options of pyperf, for make microbench.
+MICRO ?=
 # How much is explored; 2 takes a quarter of an hour.
 DEPTH ?= 1
 # Test processes; auto is one per CPU.
@@ -27,7 +29,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench faults soak exploration load fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench microbench faults soak exploration load fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -78,6 +80,11 @@ bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH='
 	scripts/install-benchmark-peers
 	$(BIN)/python -m benchmarks $(BENCH)
 
+microbench: $(VENV)/.bench  ## what bytes, chunks and connections cost, beside the last release (MICRO=--fast)
+	rm -f micro.json
+	$(BIN)/python -m benchmarks.micro $(MICRO) --quiet -o micro.json
+	$(BIN)/python -m benchmarks.micro.compare micro.json
+
 faults: $(VENV)/.test  ## a peer that closes, resets, stalls or corrupts at every byte; 100 MB half-closed
 	$(BIN)/python -m tests.faults
 
@@ -96,7 +103,7 @@ fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TAR
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
-	rm -rf bench.json bench.png .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	rm -rf .bench bench.json bench.png micro.json .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the installation; a change of what is to be installed makes it stale.
