@@ -76,7 +76,7 @@ e2e: $(VENV)/.test  ## real applications through real sidecars; installs them as
 	scripts/install-e2e-packages
 	$(BIN)/python -m twisted.trial tests.e2e
 
-bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH='--rounds 1 --loads up down')
+bench: $(VENV)/.bench  ## mxproxy beside Envoy, nginx, HAProxy, stunnel (BENCH=--help, BENCH=--smoke)
 	scripts/install-benchmark-peers
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .peers.mxproxy import Mxproxy
 from .peers.registry import ALL, DIRECT
 from .processes import Failed
 from .rounds import Rounds, Samples, Settings
+from .sets import SETS, baseline
 from .summary import others, summarize
 from .table import lines
 
@@ -29,14 +30,21 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """
     The command line.
     """
-    peers = [DIRECT, *(peer.name for peer in ALL)]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures pairs of proxies over mutual TLS on loopback, side by side.",
-        epilog=f"Peers: {' '.join(peers)}. Loads: {' '.join(load.name for load in LOADS)}.",
+        epilog=f"Peers: {' '.join([DIRECT, *(peer.name for peer in ALL)])}, where direct is no "
+        f"proxy at all. Loads: {' '.join(load.name for load in LOADS)}.",
     )
     add = parser.add_argument
-    add("--peers", nargs="*", metavar="PEER", default=peers, help="default: all that are installed")
+    add(
+        "--set",
+        choices=SETS,
+        default="peers",
+        help="what to put side by side: peers, all that are installed; self, mxproxy with other "
+        "settings; pythons, mxproxy with each Python found. Default: %(default)s",
+    )
+    add("--peers", nargs="*", metavar="PEER", help="of the set only these")
     add(
         "--mxproxy",
         action="append",
@@ -46,29 +54,67 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "options for both its sidecars; repeatable",
     )
     add("--loads", nargs="+", metavar="LOAD", help="default: all")
-    add("--rounds", type=int, default=3, help="default: %(default)s")
-    add("--seconds", type=float, default=3, help="of each measurement; default: %(default)s")
-    add("--warm", type=float, default=0.5, help="seconds before each; default: %(default)s")
-    add("--baseline", metavar="PEER", help="of the ratios; default: envoy, or else the first")
+    add("--rounds", type=_positive(int), default=3, help="default: %(default)s")
+    add(
+        "--seconds",
+        type=_positive(float),
+        default=3,
+        help="of each measurement; default: %(default)s",
+    )
+    add(
+        "--warm",
+        type=_positive(float),
+        default=0.5,
+        help="seconds before each; default: %(default)s",
+    )
+    add(
+        "--idle",
+        type=_positive(int),
+        default=1000,
+        metavar="CONNECTIONS",
+        help="that do nothing, for what each takes of memory; default: %(default)s",
+    )
+    add("--smoke", action="store_true", help="one short round: whether it works, not how fast")
+    add("--baseline", metavar="PEER", help="of the ratios; default: envoy, mxproxy, or the first")
     add("--pin", action="store_true", help="outbound and client on CPU 0, the others on CPU 1")
     add("--json", metavar="FILE", help="write everything that was measured")
     add("--plot", metavar="FILE", help="draw it: a PNG")
     add("--quiet", action="store_true", help="do not tell what is being measured")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.smoke:
+        options.rounds, options.seconds, options.warm, options.idle = 1, 0.3, 0.1, 50
+    return options
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value <= 10_000:
+            raise ValueError
+        return value
+
+    number.__name__ = "positive number"
+    return number
 
 
 def _chosen(options: argparse.Namespace) -> list[Peer | None]:
-    known: dict[str, Peer | None] = {DIRECT: None, **{peer.name: peer for peer in ALL}}
-    unknown = [name for name in options.peers if name not in known]
-    if unknown:
-        raise SystemExit(f"unknown peers: {' '.join(unknown)}; there are {' '.join(known)}")
-    chosen = [known[name] for name in options.peers]
+    chosen = SETS[options.set]()
+    if options.peers is not None:
+        known = {_name(peer): peer for peer in [*chosen, *ALL]}
+        unknown = [name for name in options.peers if name not in known]
+        if unknown:
+            raise SystemExit(f"unknown peers: {' '.join(unknown)}; there are {' '.join(known)}")
+        chosen = [known[name] for name in options.peers]
     for text in options.mxproxy:
         try:
             chosen.append(Mxproxy.described(text))
         except ValueError as error:
             raise SystemExit(f"--mxproxy: {error}") from error
     return chosen
+
+
+def _name(peer: Peer | None) -> str:
+    return DIRECT if peer is None else peer.name
 
 
 def _loads(names: Sequence[str] | None) -> list[Load]:
@@ -91,12 +137,12 @@ def _installed(chosen: Sequence[Peer | None]) -> tuple[list[Peer | None], dict[s
             versions[peer.name] = str(missing)
         else:
             present.append(peer)
-        print(f"{peer.name}: {versions[peer.name]}")
+        print(f"{peer.name}: {versions[peer.name]}", flush=True)
     return present, versions
 
 
 def report(
-    samples: Samples, versions: dict[str, str], settings: Settings, baseline: str | None
+    samples: Samples, versions: dict[str, str], settings: Settings, compared: str | None
 ) -> dict[str, Any]:
     """
     Print the table.
@@ -104,9 +150,9 @@ def report(
     @return: what goes into the JSON.
     """
     facts = machine.facts()
-    figures = summarize(samples.values, baseline)
+    figures = summarize(samples.values, compared)
     print()
-    for line in lines(figures, list(samples.values), baseline):
+    for line in lines(figures, list(samples.values), compared):
         print(line)
     print()
     for peer, failures in samples.failures.items():
@@ -122,7 +168,7 @@ def report(
         "machine": {**facts, "others_cpus": used},
         "settings": asdict(settings),
         "versions": versions,
-        "baseline": baseline,
+        "baseline": compared,
         "figures": {
             name: {
                 peer: {key: value and round(value, 4) for key, value in asdict(found).items()}
@@ -142,23 +188,22 @@ def main(argv: Sequence[str]) -> int:
     options = arguments(argv)
     # What has been started is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    loads = _loads(options.loads)
     present, versions = _installed(_chosen(options))
-    names = [DIRECT if peer is None else peer.name for peer in present]
+    names = [_name(peer) for peer in present]
     if len(set(names)) < len(names):
         raise SystemExit(f"a name twice: {' '.join(names)}")
-    baseline = options.baseline or ("envoy" if "envoy" in names else None)
-    if baseline is not None and baseline not in names:
-        raise SystemExit(f"the baseline, {baseline}, is not measured")
-    if baseline is None:
-        baseline = next((name for name in names if name != DIRECT), None)
-    settings = Settings(options.rounds, options.seconds, options.warm, options.pin)
+    compared = options.baseline or baseline(names)
+    if compared is not None and compared not in names:
+        raise SystemExit(f"the baseline, {compared}, is not measured")
+    settings = Settings(options.rounds, options.seconds, options.warm, options.idle, options.pin)
     start = time.monotonic()
 
     def tell(what: str) -> None:
         if not options.quiet:
             print(f"{time.monotonic() - start:6.0f} s  {what}", file=sys.stderr, flush=True)
 
-    rounds = Rounds(present, _loads(options.loads), settings, tell)
+    rounds = Rounds(present, loads, settings, tell)
     try:
         samples = rounds.run()
     except Failed as error:
@@ -167,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         # What there is.
         samples = rounds.samples
-    written = report(samples, versions, settings, baseline)
+    written = report(samples, versions, settings, compared)
     if options.json:
         Path(options.json).write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
     if options.plot:

@@ -21,9 +21,6 @@ CONNECTING = 16
 #: Requests per second at which every pair is asked for its latency.
 FIXED_RATE = 4000
 
-#: Connections that are only there.
-IDLE = 1000
-
 Values = dict[str, float]
 
 
@@ -38,6 +35,7 @@ class Bench:
     """
     What a load works with.
 
+    @ivar idle: connections that are only there.
     @ivar before: what was measured on this pair in this round.
     """
 
@@ -45,6 +43,7 @@ class Bench:
     client: Client
     server: Server
     before: Mapping[str, float]
+    idle: int = 1000
 
 
 @dataclass(frozen=True)
@@ -133,19 +132,19 @@ def _idle(bench: Bench) -> Values:
     Of resident memory before the first connection and with many that do nothing.
     """
     before = bench.pair.memory()
-    with bench.client.idle(bench.pair.port, IDLE, REQUEST, RESPONSE):
+    with bench.client.idle(bench.pair.port, bench.idle, REQUEST, RESPONSE):
         after = bench.pair.memory()
     values: Values = {}
     for side, size in before.items():
         values[f"idle.{side}"] = size / 1e6
-        values[f"each.{side}"] = (after[side] - size) / IDLE / 1e3
+        values[f"each.{side}"] = (after[side] - size) / bench.idle / 1e3
         values[f"start.{side}"] = bench.pair.started[side] * 1e3
     return values
 
 
 #: In this order: idle memory is that of a pair that has done nothing yet.
 LOADS = [
-    Load("idle", f"memory, and {IDLE:,} idle connections", _idle),
+    Load("idle", "memory, and idle connections", _idle),
     Load("up", "bulk up, 1 connection", _bulk("up", 1)),
     Load("down", "bulk down, 1 connection", _bulk("down", 1)),
     Load("up-8", "bulk up, 8 connections", _bulk("up", 8)),

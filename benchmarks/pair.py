@@ -20,7 +20,6 @@ class Pair:
 
     @ivar port: where clients connect to.
     @ivar started: seconds from the start of each to its first connection, by side.
-    @ivar idle: bytes of resident memory before the first load, by side.
     """
 
     def __init__(
@@ -68,7 +67,9 @@ class Pair:
             place = Place(side, freePort(), self.port, own, credentials, resumption)
             command = peer.command(place)
             start = time.monotonic()
-            process = self.processes[side] = Process(command, own / "log", cpus or ())
+            process = self.processes[side] = Process(
+                command, own / "log", cpus or (), peer.environment
+            )
             try:
                 process.listens(place.listen)
             except Failed:

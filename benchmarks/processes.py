@@ -7,13 +7,14 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
@@ -53,6 +54,13 @@ def _withParent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _apart() -> None:
+    # A process group, to be ended as a whole; not a session, to each of which Linux's autogroups
+    # give the same share of the CPUs, so that nice(1) before the benchmark would do nothing.
+    os.setpgid(0, 0)
+    _withParent()
+
+
 class Process:
     """
     A child, with its own children.
@@ -78,8 +86,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
-                start_new_session=True,
-                preexec_fn=_withParent,
+                preexec_fn=_apart,
             )
         self.pid = self._child.pid
 
@@ -141,7 +148,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 pass
         try:
-            # Its session is of its own, so nobody else is in it.
+            # Only what it has started is in its group.
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
@@ -177,18 +184,16 @@ def machineCPU() -> float:
     return (user + nice + system + irq + soft + steal) / _TICK
 
 
-def readLine(stream: IO[bytes], process: subprocess.Popen[Any], seconds: float) -> bytes:
+def readLine(stream: IO[bytes], what: str, seconds: float) -> bytes:
     """
     A line of a child's output.
 
     @raise Failed: there is none within C{seconds}.
     """
-    import select
-
     ready, _, _ = select.select([stream], [], [], seconds)
     line = stream.readline() if ready else b""
     if not line:
-        raise Failed(f"{process.args}: no answer within {seconds:g} s")
+        raise Failed(f"{what}: not there within {seconds:g} s")
     return line
 
 
@@ -210,17 +215,3 @@ def run(command: Sequence[str | Path], seconds: float = 20.0) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed(str(error)) from error
     return done.stdout.decode("utf-8", "replace")
-
-
-def waitUntil(condition: Callable[[], bool], seconds: float) -> bool:
-    """
-    Ask for C{condition} until it is true.
-
-    @return: whether it was, within C{seconds}.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True

@@ -23,12 +23,14 @@ class Settings:
     """
     @ivar seconds: of each measurement.
     @ivar warm: seconds before each.
+    @ivar idle: how many connections that are only there.
     @ivar pin: whether outbound and client share CPU 0, inbound and server CPU 1.
     """
 
     rounds: int
     seconds: float
     warm: float
+    idle: int
     pin: bool
 
 
@@ -117,7 +119,9 @@ class Rounds:
                     try:
                         pair = pairs.get(peer, name, load.resumption)
                         said = pair.said()
-                        values[-1] = load.run(Bench(pair, client, server, known))
+                        values[-1] = load.run(
+                            Bench(pair, client, server, known, self._settings.idle)
+                        )
                     except Needs as error:
                         failures[load.name] = str(error)
                     except Failed as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .loads import FIXED_RATE, IDLE, Values
+from .loads import FIXED_RATE, Values
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ _REQUESTS = "requests/s"
 _HALF = "latency at half the own rate, µs"
 _FIXED = f"latency at {FIXED_RATE:,} requests/s, µs"
 _NEW = "new connections/s"
-_MEMORY = f"a proxy: memory, start ({IDLE:,} idle connections)"
+_MEMORY = "of one proxy: memory idle, of an idle connection; start"
 
 METRICS = [
     Metric(_BULK, "up", "up", _value("rate")),

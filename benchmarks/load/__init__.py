@@ -29,7 +29,7 @@ from ..processes import END, Failed, _withParent, cpuSeconds, readLine
 _HERE = Path(__file__).parent
 
 #: Seconds that a client may take beyond those that it was asked to.
-_GRACE = 20
+_GRACE = 60
 
 
 def build() -> Path:
@@ -78,7 +78,7 @@ class Server:
             preexec_fn=_withParent,
         )
         assert self._child.stdout is not None
-        self.port: int = json.loads(readLine(self._child.stdout, self._child, 10))["port"]
+        self.port: int = json.loads(readLine(self._child.stdout, "the server", 10))["port"]
 
     def cpu(self) -> float:
         """CPU seconds so far."""
@@ -166,7 +166,7 @@ class Client:
         child = self._start("idle", port, connections, 0, request, response)
         assert child.stdout is not None
         try:
-            readLine(child.stdout, child, self.warm + self.seconds + _GRACE)
+            readLine(child.stdout, f"{connections} connections", _GRACE)
             yield
         finally:
             try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,10 +102,12 @@ class Peer:
 
     @ivar name: what it is called in the results.
     @ivar resumes: whether it can resume TLS sessions.
+    @ivar environment: further variables for its processes.
     """
 
     name: str
     resumes = True
+    environment: Mapping[str, str] = {}
 
     def version(self) -> str:
         """

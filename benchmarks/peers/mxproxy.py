@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..processes import Failed, run
@@ -32,7 +32,9 @@ class Mxproxy(Peer):
     Two sidecars, started by their options; the metadata exchange is on.
 
     @param path: a virtual environment, or a source tree with one in C{.venv}.
-    @param options: further ones for C{twistd mxproxy}.
+    @param options: further ones for C{twistd mxproxy}, of both sides; C{%d} in them is a
+        directory of its own.
+    @param inbound: those of one side alone.
     """
 
     # Switched off for security: see mxproxy.tls.context.
@@ -43,10 +45,14 @@ class Mxproxy(Peer):
         name: str = "mxproxy",
         path: str | Path | None = None,
         options: Sequence[str] = (),
+        inbound: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._path = Path(sys.prefix if path is None else path)
         self._options = list(options)
+        self._inbound = list(inbound)
+        self.environment = environment or {}
 
     @classmethod
     def described(cls, text: str) -> Mxproxy:
@@ -82,7 +88,17 @@ class Mxproxy(Peer):
             raise Missing(str(error)) from error
         if "OpenSSL" not in answer or "\n" in answer:
             raise Missing(answer[-500:])
-        return " ".join([answer, *self._options])
+        options = [*self._options, *self._inbound]
+        self._knows(options)
+        return " ".join([answer, *options])
+
+    def _knows(self, options: Sequence[str]) -> None:
+        wanted = {option for option in options if option.startswith("--")}
+        if wanted:
+            help = run([self.python().with_name("twistd"), "mxproxy", "--help"])
+            for option in sorted(wanted):
+                if f"{option} " not in help:
+                    raise Missing(f"has no {option}")
 
     def command(self, place: Place) -> list[str | Path]:
         """C{twistd mxproxy}."""
@@ -90,7 +106,8 @@ class Mxproxy(Peer):
         metadata.write_text(json.dumps(_METADATA[place.side]))
         credentials, side = place.credentials, place.side
         # Names of files differ between the two.
-        options = [option.replace("%d", str(place.directory)) for option in self._options]
+        options = self._options + (self._inbound if side == "inbound" else [])
+        options = [option.replace("%d", str(place.directory)) for option in options]
         names = ["--upstream-san", IDENTITIES["inbound"][0]] if side == "outbound" else []
         return [
             *(self.python(), self.python().with_name("twistd"), "--nodaemon", "--pidfile="),

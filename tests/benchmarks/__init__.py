@@ -1,0 +1,3 @@
+"""
+What benchmarks/ computes and prints; nothing here takes a time.
+"""
