@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from .config.errors import reasons
-from .config.plan import AccessLogPlan, Plan
+from .config.plan import Plan
 from .interfaces import IConnectionObserver
 from .lifecycle.changes import changes
 from .lifecycle.draining import Drain
@@ -100,8 +100,8 @@ class ProxyService(Service):
         self._retired: list[Listener] = []
         self._logs = AccessLogs(reactor)
         everywhere = [FaultLog(reactor.seconds), *observers]
-        if plan.access_log:
-            everywhere.append(self._logs.ofListener(AccessLogPlan(plan.access_log)))
+        if plan.access_log is not None:
+            everywhere.append(self._logs.ofChain(plan.access_log))
         self.telemetry: Telemetry | None = None
         if plan.admin:
             self.telemetry = buildTelemetry(plan, reactor, self.counters)
@@ -320,7 +320,9 @@ class ProxyService(Service):
 
     def _keepLogs(self) -> None:
         paths = {path for one in (*self.generation.listeners, *self._retired) for path in one.logs}
-        self._logs.keep({*paths, *filter(None, [self.plan.access_log])})
+        if self.plan.access_log is not None:
+            paths.add(self.plan.access_log.path)
+        self._logs.keep(paths)
 
     def _drainGone(self, listener: Listener) -> None:
         connections = [*listener.connections]

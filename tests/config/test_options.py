@@ -13,7 +13,8 @@ from twisted.python.usage import Options as UsageOptions
 
 from mxproxy import __version__
 from mxproxy.config.options import GROUPS, Options
-from mxproxy.config.plan import ServicePlan, StatsPlan
+from mxproxy.config.plan import AccessLogPlan, ServicePlan, StatsPlan
+from mxproxy.observe.format import ENVOY_TEXT, ISTIO_TEXT
 from mxproxy.socketoptions import keepalive, userTimeout
 from mxproxy.testing import MemoryReactor
 from tests.config.commandline import INBOUND, OUTBOUND, PLAIN, CommandLineCase, parse
@@ -58,6 +59,8 @@ DEFAULTS = {
     "stats-unknown-workload": "unknown",
     "stats-eviction": 3600.0,
     "tls-keylog": None,
+    "access-log-format": AccessLogPlan("-"),
+    "access-log-interval": 0.0,
 }
 
 
@@ -152,7 +155,7 @@ class ValueTests(CommandLineCase):
         twistd changes the directory before the service opens anything.
         """
         options = parse([*INBOUND, "--access-log", "access.log"])
-        self.assertEqual(options.plan.access_log, os.path.abspath("access.log"))
+        self.assertEqual(options.plan.access_log, AccessLogPlan(os.path.abspath("access.log")))
         self.assertFalse(os.path.exists("access.log"), "parsing must not make files")
 
     def test_standardOutput(self) -> None:
@@ -162,7 +165,30 @@ class ValueTests(CommandLineCase):
         for parent in (None, {"nodaemon": 1, "debug": False}, {"nodaemon": 0, "debug": True}, {}):
             options = Options()
             options.parent = parent  # type: ignore[assignment]
-            self.assertEqual(parse([*PLAIN, "--access-log", "-"], options).plan.access_log, "-")
+            plan = parse([*PLAIN, "--access-log", "-"], options).plan
+            self.assertEqual(plan.access_log, AccessLogPlan("-"))
+
+    def test_accessLogFormats(self) -> None:
+        """
+        By name, as a text, or as JSON; a line needs an end.
+        """
+        log = ["--access-log", "-"]
+        for format, plan in [
+            ("json", AccessLogPlan("-")),
+            ("istio", AccessLogPlan("-", text_format=ISTIO_TEXT)),
+            ("envoy", AccessLogPlan("-", text_format=ENVOY_TEXT)),
+            ("%BYTES_SENT% x", AccessLogPlan("-", text_format="%BYTES_SENT% x\n")),
+            ('{"sent": "%BYTES_SENT%"}', AccessLogPlan("-", {"sent": "%BYTES_SENT%"})),
+        ]:
+            options = parse([*PLAIN, *log, "--access-log-format", format])
+            self.assertEqual(options.plan.access_log, plan)
+        options = parse(
+            [*PLAIN, *log, "--access-log-format", "istio", "--access-log-interval", "30"]
+        )
+        self.assertEqual(
+            options.plan.access_log,
+            AccessLogPlan("-", text_format=ISTIO_TEXT, on_connected=True, flush_interval=30.0),
+        )
 
     def test_argumentsOfTheProcess(self) -> None:
         """

@@ -80,7 +80,7 @@ class ModeTests(CommandLineCase):
             (cluster.name, cluster.hosts, cluster.tls, cluster.filters),
             ("upstream", (HostPlan("tcp:127.0.0.1:5432"),), None, ()),
         )
-        self.assertEqual(plan.access_log, "")
+        self.assertIsNone(plan.access_log)
 
     def test_outbound(self) -> None:
         plan = parse(

@@ -275,7 +275,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         (
             "--mode beside --config: the file says it; what goes with it is "
             "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --drain-time"
+            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --drain-time"
         ),
     ),
     (
@@ -283,7 +283,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         (
             "--mx-timeout beside --config: the file says it; what goes with it is "
             "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --drain-time"
+            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --drain-time"
         ),
     ),
     (
@@ -444,6 +444,26 @@ class FileTests(CommandLineCase):
         ):
             line = f"--access-log {self.path(name)}: cannot write there: {why}"
             self.check((*PLAIN, "--access-log", name), line)
+
+    def test_accessLogFormat(self) -> None:
+        """
+        An unknown operator, or a word that nobody knows, never gets as far as a line.
+        """
+        log = ("--access-log", "-")
+        for arguments, line in [
+            ((*log, "--access-log-format", "%BYTES_SEND%"), "position 0: "),
+            ((*log, "--access-log-format", '{"a": "%NO%"}'), "json_format.a: position 0: "),
+            ((*log, "--access-log-format", '{"a'), "that is no JSON: "),
+            ((*log, "--access-log-format", "isto"), "it is none of json, envoy, istio, and has no"),
+            (("--access-log-format", "istio"), "--access-log-format without --access-log"),
+            (
+                (*log, "--access-log-interval", "5"),
+                "--access-log-interval needs --access-log-format",
+            ),
+        ]:
+            status, said = self.refusal([*PLAIN, *arguments])
+            self.assertEqual(status, 2)
+            self.assertIn(line, said)
 
     def test_keylog(self) -> None:
         self.check(

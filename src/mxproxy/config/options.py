@@ -12,6 +12,7 @@ standard output with the message below it.
 from __future__ import annotations
 
 import getopt
+import json
 import math
 import os
 import re
@@ -25,6 +26,7 @@ from twisted.copyright import version as twistedVersion
 from twisted.python import usage
 
 from .. import __version__
+from ..observe.format import NAMED, compileFormat
 from ..observe.writer import STDOUT, checkWritable
 from ..plugins import UnknownFilter, findFilter
 from ..socketoptions import SocketOption, keepalive, userTimeout
@@ -35,7 +37,16 @@ from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter,
 from .envoy import readPlan
 from .errors import ConfigurationError, reasons
 from .nodemetadata import readNodeMetadata
-from .plan import DRAIN_TIME, MAX_HANDSHAKES, METADATA_EXCHANGE, FilterSpec, Limits, Plan, StatsPlan
+from .plan import (
+    DRAIN_TIME,
+    MAX_HANDSHAKES,
+    METADATA_EXCHANGE,
+    AccessLogPlan,
+    FilterSpec,
+    Limits,
+    Plan,
+    StatsPlan,
+)
 from .sidecar import (
     DISABLE,
     INBOUND,
@@ -66,6 +77,9 @@ _PREFIX_LIMIT = 2**32 - 1
 _KEEPALIVE = "180:30:4"
 
 _OFF = "off"
+
+#: The format of the access log that is mxproxy's own.
+OWN_FORMAT = "json"
 
 
 # -- from text to value: each raises a ValueError that says what would be right
@@ -212,6 +226,26 @@ def _secretFile(text: str) -> str:
     except OSError as error:
         raise ConfigurationError(f"{path!r}: cannot write there: {error.strerror}") from error
     return path
+
+
+def _accessLogFormat(text: str) -> AccessLogPlan:
+    """
+    The format alone; the path is another option's.
+    """
+    plan = AccessLogPlan(STDOUT)
+    if text.startswith("{"):
+        try:
+            plan = replace(plan, json_format=json.loads(text))
+        except ValueError as error:
+            raise ValueError(f"that is no JSON: {error}") from error
+    elif text != OWN_FORMAT:
+        # A shell's argument seldom has an end of line.
+        plan = replace(plan, text_format=NAMED.get(text) or text.rstrip("\n") + "\n")
+        if text not in NAMED and "%" not in text:
+            known = ", ".join([OWN_FORMAT, *NAMED])
+            raise ValueError(f"it is none of {known}, and has no %OPERATOR% in it")
+    compileFormat(plan)
+    return plan
 
 
 def _logFile(text: str) -> str:
@@ -542,6 +576,25 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 process=True,
             ),
             Option(
+                "access-log-format",
+                "json|istio|envoy|TEXT",
+                "What the lines are: mxproxy's own JSON; the default line of Istio's sidecars, or "
+                "of Envoy, at a connection's end; or a text, or an object of JSON, with Envoy's "
+                "%OPERATORS% for TCP.",
+                _accessLogFormat,
+                "json",
+                process=True,
+            ),
+            Option(
+                "access-log-interval",
+                "SECONDS",
+                "With such a format: a line also when a connection is made, and every so many "
+                "seconds while it lasts. %ACCESS_LOG_TYPE% says which it is. 0: only at its end.",
+                _secondsOrZero,
+                "0",
+                process=True,
+            ),
+            Option(
                 "drain-time",
                 "SECONDS",
                 "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
@@ -641,6 +694,7 @@ class Options(usage.Options):
         for option in _OPTIONS:
             self._check(option, given.get(option.name, ()))
         self._checkAccessLog(self["access-log"])
+        self._checkFormat(given)
         self.plan = self.readPlan()
 
     def readPlan(self) -> Plan:
@@ -654,7 +708,7 @@ class Options(usage.Options):
         plan = self._planOfOptions() if self["config"] is None else readPlan(self["config"])
         return replace(
             plan,
-            access_log=self["access-log"] or "",
+            access_log=self._accessLog(),
             drain_time=self["drain-time"],
             max_handshakes=self["max-handshakes"],
             tls_reload_interval=self["tls-reload-interval"],
@@ -688,6 +742,25 @@ class Options(usage.Options):
             self[option.name] = values[0]
         elif option.default is not None:
             self[option.name] = option.check(option.default)
+
+    def _checkFormat(self, given: Mapping[str, object]) -> None:
+        for name in "access-log-format", "access-log-interval":
+            if name in given and self["access-log"] is None:
+                raise usage.UsageError(f"--{name} without --access-log: say where to write")
+        format: AccessLogPlan = self["access-log-format"]
+        if self["access-log-interval"] and not (format.text_format or format.json_format):
+            raise usage.UsageError(
+                "--access-log-interval needs --access-log-format istio, envoy or one of your own: "
+                "mxproxy's own lines are written when a connection is made and at its end"
+            )
+
+    def _accessLog(self) -> AccessLogPlan | None:
+        path: str | None = self["access-log"]
+        format: AccessLogPlan = self["access-log-format"]
+        if path is None:
+            return None
+        interval = self["access-log-interval"]
+        return replace(format, path=path, flush_interval=interval, on_connected=interval > 0)
 
     def _checkAccessLog(self, path: str | None) -> None:
         if path == STDOUT:

@@ -360,8 +360,7 @@ class Plan:
     """
     Everything.
 
-    @ivar access_log: the command line's: a file's path, C{"-"} for standard output, or
-        empty for none.
+    @ivar access_log: the command line's, of all listeners; or C{None}.
     @ivar admin: a Twisted server endpoint description, or empty.
     @ivar admin_hosts: names that it is asked by, beside addresses and this machine's name.
     @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
@@ -374,7 +373,7 @@ class Plan:
     node: Node
     listeners: tuple[ListenerPlan, ...]
     clusters: tuple[ClusterPlan, ...]
-    access_log: str = ""
+    access_log: AccessLogPlan | None = None
     admin: str = ""
     admin_hosts: tuple[str, ...] = ()
     stats: StatsPlan = StatsPlan()

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy import cli
 from mxproxy.config.envoy import readPlan
+from mxproxy.config.plan import AccessLogPlan
 from mxproxy.service import ProxyService
 from tests.config.commandline import CommandLineCase, parse
 from tests.config.envoy.files import bootstrap, listener, put, typed
@@ -118,7 +119,7 @@ class OptionTests(CommandCase):
         self.assertEqual(parse(["--config", "good.json"]).plan, plan)
         options = parse(["--config", "good.json", "--access-log", "x.log"])
         self.assertEqual(options.plan.listeners, plan.listeners)
-        self.assertEqual(options.plan.access_log, os.path.abspath("x.log"))
+        self.assertEqual(options.plan.access_log, AccessLogPlan(os.path.abspath("x.log")))
 
     def test_bad(self) -> None:
         """

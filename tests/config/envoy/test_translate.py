@@ -98,7 +98,7 @@ class NodeTests(FileCase):
     def test_nothing(self) -> None:
         plan = self.read("{}")
         self.assertEqual((plan.node, plan.listeners, plan.clusters), (Node(), (), ()))
-        self.assertEqual((plan.admin, plan.access_log), ("", ""))
+        self.assertEqual((plan.admin, plan.access_log), ("", None))
 
 
 class ListenerTests(FileCase):
