@@ -155,6 +155,8 @@ def report(
     for line in lines(figures, list(samples.values), compared):
         print(line)
     print()
+    for peer, tls in samples.tls.items():
+        print(f"{peer}: {tls}")
     for peer, failures in samples.failures.items():
         for load, why in failures.items():
             print(f"not measured: {peer}, {load}: {why}")
@@ -168,6 +170,7 @@ def report(
         "machine": {**facts, "others_cpus": used},
         "settings": asdict(settings),
         "versions": versions,
+        "tls": samples.tls,
         "baseline": compared,
         "figures": {
             name: {

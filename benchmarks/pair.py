@@ -5,6 +5,7 @@ Two proxies of one kind, running.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .peers.base import SIDES, Credentials, Peer, Place
@@ -31,6 +32,7 @@ class Pair:
         *,
         resumption: bool = False,
         cpus: dict[str, list[int]] | None = None,
+        between: Callable[[int], int] | None = None,
     ) -> None:
         """
         Start them.
@@ -38,6 +40,8 @@ class Pair:
         @param peer: C{None} for no proxies.
         @param server: its port.
         @param cpus: for each side the CPUs that it may use.
+        @param between: called with the inbound proxy's port; answers the one that the outbound
+            proxy is to connect to.
         @raise Failed: one of them does not start.
         """
         self.processes: dict[str, Process] = {}
@@ -48,6 +52,8 @@ class Pair:
         try:
             for side in reversed(SIDES):
                 self._start(peer, side, directory, credentials, resumption, (cpus or {}).get(side))
+                if between is not None and side == "inbound":
+                    self.port = between(self.port)
         except BaseException:
             self.stop()
             raise

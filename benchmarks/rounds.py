@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .load import Client, Server, build
 from .loads import Bench, Load, Needs, Values
+from .negotiated import negotiated
 from .pair import Pair
 from .peers.base import Credentials, Peer
 from .peers.registry import DIRECT
@@ -41,10 +42,12 @@ class Samples:
 
     @ivar values: by peer and load: for each round what the load returned, or C{None}.
     @ivar failures: by peer and load, why something was not measured.
+    @ivar tls: by peer, what its two sides negotiate.
     """
 
     values: dict[str, dict[str, list[Values | None]]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict)
 
 
 class Rounds:
@@ -87,12 +90,24 @@ class Rounds:
                 self._settings.warm,
                 self._cpus.get("client", ()),
             )
+            for peer in self._peers:
+                if peer is not None:
+                    self._negotiated(peer, credentials, directory / f"{peer.name}-tls", server)
             for number in range(self._settings.rounds):
                 # Nobody is always the first after a change of loads.
                 turn = number % len(self._peers)
                 order = self._peers[turn:] + self._peers[:turn]
                 self._round(number, order, directory / str(number), credentials, server, client)
         return self.samples
+
+    def _negotiated(
+        self, peer: Peer, credentials: Credentials, directory: Path, server: Server
+    ) -> None:
+        self._tell(f"TLS: {peer.name}")
+        try:
+            self.samples.tls[peer.name] = negotiated(peer, credentials, directory, server.port)
+        except Failed as error:
+            self.samples.failures.setdefault(peer.name, {})["tls"] = str(error)
 
     def _round(
         self,

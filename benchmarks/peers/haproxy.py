@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ..processes import run
-from .base import IDENTITIES, Peer, Place, program
+from .base import IDENTITIES, SUITE, Peer, Place, program
 
 _CONFIGURATION = """\
 global
@@ -16,6 +16,8 @@ global
     maxconn 8000
     ssl-default-bind-options ssl-min-ver TLSv1.3 {tickets}
     ssl-default-server-options ssl-min-ver TLSv1.3
+    ssl-default-bind-ciphersuites {suite}
+    ssl-default-server-ciphersuites {suite}
 defaults
     mode tcp
     timeout connect 10s
@@ -60,6 +62,7 @@ class Haproxy(Peer):
                 upstream=place.upstream,
                 bind=bind,
                 server=server,
+                suite=SUITE,
                 tickets="" if place.resumption else "no-tls-tickets",
             )
         )

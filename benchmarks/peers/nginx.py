@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ..processes import run
-from .base import IDENTITIES, Missing, Peer, Place, program
+from .base import IDENTITIES, SUITE, Missing, Peer, Place, program
 
 _MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
@@ -31,6 +31,7 @@ stream {{
 
 _INBOUND = """\
         ssl_protocols TLSv1.3;
+        ssl_conf_command Ciphersuites {suite};
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         ssl_client_certificate {authority};
@@ -41,6 +42,7 @@ _INBOUND = """\
 _OUTBOUND = """\
         proxy_ssl on;
         proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_conf_command Ciphersuites {suite};
         proxy_ssl_certificate {certificate};
         proxy_ssl_certificate_key {key};
         proxy_ssl_trusted_certificate {authority};
@@ -76,6 +78,7 @@ class Nginx(Peer):
             authority=credentials.authority,
             name=IDENTITIES["inbound"][1],
             resumption="on" if place.resumption else "off",
+            suite=SUITE,
         )
         path = place.directory / "nginx.conf"
         path.write_text(

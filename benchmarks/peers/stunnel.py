@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ..processes import run
-from .base import IDENTITIES, Peer, Place, program
+from .base import IDENTITIES, SUITE, Peer, Place, program
 
 _CONFIGURATION = """\
 foreground = yes
@@ -20,6 +20,7 @@ client = {client}
 accept = 127.0.0.1:{listen}
 connect = 127.0.0.1:{upstream}
 sslVersionMin = TLSv1.3
+ciphersuites = {suite}
 cert = {certificate}
 key = {key}
 CAfile = {authority}
@@ -49,6 +50,7 @@ class Stunnel(Peer):
         path = place.directory / "stunnel.conf"
         path.write_text(
             _CONFIGURATION.format(
+                suite=SUITE,
                 resumption="yes" if place.resumption else "no",
                 client="yes" if side == "outbound" else "no",
                 listen=place.listen,
