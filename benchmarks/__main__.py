@@ -25,6 +25,9 @@ from .sets import SETS, baseline
 from .summary import others, summarize
 from .table import lines
 
+_USUAL = {"rounds": 3, "seconds": 3.0, "warm": 0.5, "idle": 1000}
+_SMOKE = {"rounds": 1, "seconds": 0.3, "warm": 0.1, "idle": 50}
+
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """
@@ -42,7 +45,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         choices=SETS,
         default="peers",
         help="what to put side by side: peers, all that are installed; self, mxproxy with other "
-        "settings; pythons, mxproxy with each Python found. Default: %(default)s",
+        "settings; workers, one and two; pythons, mxproxy with each Python found. "
+        "Default: %(default)s",
     )
     add("--peers", nargs="*", metavar="PEER", help="of the set only these")
     add(
@@ -54,35 +58,33 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "options for both its sidecars; repeatable",
     )
     add("--loads", nargs="+", metavar="LOAD", help="default: all")
-    add("--rounds", type=_positive(int), default=3, help="default: %(default)s")
-    add(
-        "--seconds",
-        type=_positive(float),
-        default=3,
-        help="of each measurement; default: %(default)s",
-    )
-    add(
-        "--warm",
-        type=_positive(float),
-        default=0.5,
-        help="seconds before each; default: %(default)s",
-    )
+    add("--rounds", type=_positive(int), help="default: 3")
+    add("--seconds", type=_positive(float), help="of each measurement; default: 3")
+    add("--warm", type=_positive(float), help="seconds before each; default: 0.5")
     add(
         "--idle",
         type=_positive(int),
-        default=1000,
         metavar="CONNECTIONS",
-        help="that do nothing, for what each takes of memory; default: %(default)s",
+        help="that do nothing, for what each takes of memory; default: 1000",
     )
     add("--smoke", action="store_true", help="one short round: whether it works, not how fast")
     add("--baseline", metavar="PEER", help="of the ratios; default: envoy, mxproxy, or the first")
     add("--pin", action="store_true", help="outbound and client on CPU 0, the others on CPU 1")
+    add(
+        "--quota",
+        type=_positive(float),
+        metavar="SHARE",
+        help="of a CPU, for each process of a proxy, so that two workers can be compared with one "
+        "on few CPUs; needs root",
+    )
     add("--json", metavar="FILE", help="write everything that was measured")
     add("--plot", metavar="FILE", help="draw it: a PNG")
     add("--quiet", action="store_true", help="do not tell what is being measured")
     options = parser.parse_args(argv)
-    if options.smoke:
-        options.rounds, options.seconds, options.warm, options.idle = 1, 0.3, 0.1, 50
+    usual = _SMOKE if options.smoke else _USUAL
+    for name, value in usual.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     return options
 
 
@@ -199,7 +201,14 @@ def main(argv: Sequence[str]) -> int:
     compared = options.baseline or baseline(names)
     if compared is not None and compared not in names:
         raise SystemExit(f"the baseline, {compared}, is not measured")
-    settings = Settings(options.rounds, options.seconds, options.warm, options.idle, options.pin)
+    settings = Settings(
+        options.rounds,
+        options.seconds,
+        options.warm,
+        options.idle,
+        options.pin,
+        options.quota,
+    )
     start = time.monotonic()
 
     def tell(what: str) -> None:

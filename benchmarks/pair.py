@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .peers.base import SIDES, Credentials, Peer, Place
 from .processes import Failed, Process, freePort
+from .quota import Quota
 
 #: A port may be taken between its choice and its use.
 _ATTEMPTS = 3
@@ -33,6 +34,7 @@ class Pair:
         resumption: bool = False,
         cpus: dict[str, list[int]] | None = None,
         between: Callable[[int], int] | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """
         Start them.
@@ -42,6 +44,7 @@ class Pair:
         @param cpus: for each side the CPUs that it may use.
         @param between: called with the inbound proxy's port; answers the one that the outbound
             proxy is to connect to.
+        @param quota: of each process.
         @raise Failed: one of them does not start.
         """
         self.processes: dict[str, Process] = {}
@@ -54,6 +57,9 @@ class Pair:
                 self._start(peer, side, directory, credentials, resumption, (cpus or {}).get(side))
                 if between is not None and side == "inbound":
                     self.port = between(self.port)
+            if quota is not None:
+                for process in self.processes.values():
+                    quota.limit(process)
         except BaseException:
             self.stop()
             raise

@@ -17,6 +17,7 @@ from .pair import Pair
 from .peers.base import Credentials, Peer
 from .peers.registry import DIRECT
 from .processes import Failed
+from .quota import Quota
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Settings:
     @ivar seconds: of each measurement.
     @ivar warm: seconds before each.
     @ivar idle: how many connections that are only there.
+    @ivar quota: of a CPU, for each process of a proxy; C{None} for no limit.
     @ivar pin: whether outbound and client share CPU 0, inbound and server CPU 1.
     """
 
@@ -33,6 +35,7 @@ class Settings:
     warm: float
     idle: int
     pin: bool
+    quota: float | None = None
 
 
 @dataclass
@@ -118,7 +121,7 @@ class Rounds:
         server: Server,
         client: Client,
     ) -> None:
-        with _Pairs(directory, credentials, server.port, self._cpus) as pairs:
+        with _Pairs(directory, credentials, server.port, self._cpus, self._settings.quota) as pairs:
             before: dict[str, dict[str, float]] = {}
             for load in self._loads:
                 for peer in order:
@@ -158,7 +161,9 @@ class _Pairs:
         credentials: Credentials,
         server: int,
         cpus: dict[str, list[int]],
+        quota: float | None,
     ) -> None:
+        self._quota = None if quota is None else Quota(quota)
         self._directory = directory
         self._credentials = credentials
         self._server = server
@@ -172,6 +177,8 @@ class _Pairs:
         for pair in self._pairs.values():
             if isinstance(pair, Pair):
                 pair.stop()
+        if self._quota is not None:
+            self._quota.close()
 
     def get(self, peer: Peer | None, name: str, resumption: bool) -> Pair:
         """
@@ -187,6 +194,7 @@ class _Pairs:
                     self._server,
                     resumption=resumption,
                     cpus=self._cpus,
+                    quota=self._quota,
                 )
             except Failed as error:
                 self._pairs[key] = error

@@ -45,6 +45,17 @@ def itself() -> list[Peer | None]:
         Mxproxy("no-exchange", inbound=["--mx-alpn", "nobody-offers-this"]),
         Mxproxy(f"{_FINISHED}-filters", options=finished, environment=filters),
         Mxproxy("access-log", options=["--access-log", "%d/access.log"]),
+        Mxproxy("metrics", options=["--admin", "unix:%d/admin"]),
+    ]
+
+
+def workers() -> list[Peer | None]:
+    """
+    mxproxy with one worker and two, to be run with C{--quota}.
+    """
+    return [
+        None,
+        Mxproxy("1-worker", options=["--workers", "1"]),
         Mxproxy("2-workers", options=["--workers", "2"]),
     ]
 
@@ -108,6 +119,7 @@ def _run(command: Sequence[str]) -> str | None:
 SETS: dict[str, Callable[[], list[Peer | None]]] = {
     "peers": peers,
     "self": itself,
+    "workers": workers,
     "pythons": pythons,
 }
 
@@ -116,7 +128,7 @@ def baseline(names: Sequence[str]) -> str | None:
     """
     What ratios are to.
     """
-    for name in ("envoy", "mxproxy"):
+    for name in ("envoy", "mxproxy", "1-worker"):
         if name in names:
             return name
     return next((name for name in names if name != DIRECT), None)

@@ -46,10 +46,12 @@ class OptionTests(SynchronousTestCase):
 
     def test_smoke(self) -> None:
         """
-        Short, whatever else is said.
+        Short, unless something else is said.
         """
         options = arguments(["--smoke", "--seconds=10"])
-        self.assertEqual((options.rounds, options.seconds), (1, 0.3))
+        self.assertEqual((options.rounds, options.seconds, options.idle), (1, 10, 50))
+        options = arguments(["--idle=7"])
+        self.assertEqual((options.rounds, options.seconds, options.idle), (3, 3, 7))
 
     def test_loads(self) -> None:
         """
