@@ -10,7 +10,8 @@ the other's transport.
 How an end flows: an end of stream is passed on as a half-close, behind the last byte, and
 the other direction carries on.  When both directions have ended, both sides are closed.
 When a side is lost, what was read from it is flushed to the other, which is then closed;
-a bound (L{mxproxy.terminal.CLOSE_TIMEOUT}) ends the wait for a peer that does not read.
+a bound (L{mxproxy.terminal.CLOSE_TIMEOUT}) ends the wait for a peer that does not read.  A side
+that was reset has the other one reset, if nothing is on its way there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IPushProducer
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -30,8 +32,12 @@ from .interfaces import IChainContext, IUpstream
 from .layers.base import loseWriteConnection
 from .terminal import Terminal
 from .timeouts import FOR_EVER, Timeouts, Watch
+from .transports.outstanding import inFlight
 
 log = Logger()
+
+#: What a side says of itself that has come to its end.
+ORDERLY = ("closed", "truncated")
 
 
 @implementer(IPushProducer)
@@ -58,6 +64,25 @@ class Half(Terminal):
         self.peer.bytes_received += size
         other.peer.bytes_sent += size
         other.transport.write(data)
+
+    def bufferReceived(self, data: memoryview) -> None:
+        """
+        The same, of a transport that reads into a buffer of its own.
+
+        @param data: changes as soon as this returns.
+        """
+        other = self.other
+        if other is None:
+            return
+        size = len(data)
+        self.peer.bytes_received += size
+        other.peer.bytes_sent += size
+        transport = other.transport
+        write = getattr(transport, "writeBuffer", None)
+        if write is not None:
+            write(data)
+        else:
+            transport.write(bytes(data))
 
     def pauseProducing(self) -> None:
         """The other side's buffer is full."""
@@ -100,12 +125,24 @@ class Half(Terminal):
                 self.watch.halfClosed()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """This side is gone: close the other."""
+        """This side is gone: close the other, as this one was."""
+        assert reason is not None
         other, self.other = self.other, None
         super().connectionLost(reason)
-        if other is not None:
-            other.other = None
+        if other is None:
+            return
+        other.other = None
+        if self._abruptly(reason) and not inFlight(other.peer.transport):
+            # There is nothing that a reset could overtake, and whoever is there shall not take
+            # what he has for everything.
+            other.transport.abortConnection()
+        else:
             other.close()
+
+    def _abruptly(self, reason: Failure) -> bool:
+        """Whether the peer may have meant to say more: by a reset, or what was no TLS."""
+        token = self.peer.close_reason.partition(":")[0]
+        return bool(reason.check(ConnectionLost)) or token not in ORDERLY
 
 
 class UpstreamHalf(Half):

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from .connection import Connection, Peer, connectionOf
 from .interfaces import IChainContext
 from .layers.base import CLOSE_TIMEOUT
+from .transports.outstanding import unwritten
 
 
 @implementer(IHalfCloseableProtocol)
@@ -37,6 +38,7 @@ class Terminal(Protocol):
     connection: Connection
     peer: Peer
     _closer: IDelayedCall | None = None
+    _unread = 0
 
     def __init__(self, context: IChainContext) -> None:
         self.context = context
@@ -69,12 +71,18 @@ class Terminal(Protocol):
     def close(self) -> None:
         """Close this side once what was written is flushed; within a bound."""
         if self._closer is None:
+            self._unread = unwritten(self.peer.transport)
             self._closer = self.context.clock.callLater(CLOSE_TIMEOUT, self._closeTimedOut)
             # A transport waits with closing for as long as it has a producer.
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def _closeTimedOut(self) -> None:
+        before, self._unread = self._unread, unwritten(self.peer.transport)
+        if self._unread < before:
+            # It reads, if slowly; there is less of it each time.
+            self._closer = self.context.clock.callLater(CLOSE_TIMEOUT, self._closeTimedOut)
+            return
         self._closer = None
         self.peer.closing(f"close_timeout: unread bytes for {CLOSE_TIMEOUT:g} s")
         self.transport.abortConnection()

@@ -15,12 +15,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
 from .connection import Connection
 from .interfaces import IChainContext
+from .transports.outstanding import unwritten
 
 #: How often an idle timeout is looked at.  A connection ends after the timeout and at most an
 #: eighth more.
@@ -55,17 +55,6 @@ class Timeouts:
 
 #: None of them.
 FOR_EVER = Timeouts()
-
-
-def unwritten(transport: Any) -> int:
-    """
-    @param transport: a socket's, or whatever is in its place.
-    @return: how many bytes wait in it to be written to the socket; 0 where nobody can tell.
-    """
-    # What Twisted's FileDescriptor keeps them in, and tells nobody.
-    buffered = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-    more: int = getattr(transport, "_tempDataLen", 0)
-    return buffered + more
 
 
 class Watch:

@@ -137,15 +137,12 @@ class TLSTestCase(SynchronousTestCase):
                 self.assertEqual(len(application.losses), 1)
 
 
-class BothVersions(TLSTestCase):
+class Scenarios:
     """
-    The same with TLS 1.2 and 1.3.
+    What is asked of TLS whatever carries its records; with TLS 1.3, and once more with 1.2.
     """
 
     version = TLSVersion.TLS13
-
-    def pair(self, *args: Any, **kwargs: Any) -> Pair:
-        return Pair(*args, version=self.version, **kwargs)
 
     def test_facts(self) -> None:
         pair = self.pair(
@@ -171,35 +168,6 @@ class BothVersions(TLSTestCase):
         pair.settle()
         self.assertEqual(pair.server.application.received, b"hello")
         self.assertEqual([side.peer.alpn for side in pair.sides], [None, None])
-
-    def test_oddChunks(self) -> None:
-        """
-        A megabyte each way at once, in chunks that fit no record.
-        """
-        there, back = b"0123456789abcdef" * 65536, b"fedcba9876543210" * 65536
-        for chunks in ([1, 7, 4096], [16384 + 5], [65536, 3, 1448]):
-            pair = self.pair(chunks=chunks, capacity=100_000)
-            pair.client.application.write(there)
-            pair.server.application.write(back)
-            pair.client.application.end()
-            pair.server.application.end()
-            pair.settle()
-            self.assertEqual(pair.server.application.received, there)
-            self.assertEqual(pair.client.application.received, back)
-            for side in pair.sides:
-                self.assertEqual(side.application.endings, 1)
-                side.application.close()
-            pair.settle()
-            self.assertGone(pair)
-
-    def test_smallChunks(self) -> None:
-        """
-        Byte by byte, the handshake included.
-        """
-        pair = self.pair(chunks=1)
-        pair.client.application.write(b"x" * 5000)
-        pair.settle()
-        self.assertEqual(pair.server.application.received, b"x" * 5000)
 
     def test_clientEndsFirst(self) -> None:
         self.halfClose("client", "server")
@@ -259,7 +227,7 @@ class BothVersions(TLSTestCase):
         """
         pair = self.pair()
         pair.client.application.write(b"hello")
-        pair.client.transport.loseWriteConnection()
+        self.truncate(pair.client)
         pair.settle()
         self.assertEqual(pair.server.application.received, b"hello")
         self.assertEqual(pair.server.application.endings, 1)
@@ -271,39 +239,6 @@ class BothVersions(TLSTestCase):
         pair.client.application.close()
         pair.settle()
         self.assertGone(pair)
-
-    def test_abort(self) -> None:
-        """
-        Without a close_notify.
-        """
-        pair = self.pair()
-        pair.client.application.abort()
-        pair.client.application.write(b"too late")
-        pair.settle()
-        self.assertEqual(pair.client.application.losses, ["aborted"])
-        self.assertEqual(pair.server.application.losses, ["lost"])
-        self.assertEqual((pair.client.reason, pair.server.reason), ("aborted", "reset"))
-        self.assertEqual(pair.server.application.received, b"")
-        self.assertGone(pair)
-
-    def test_pauseWithRecordsWaiting(self) -> None:
-        """
-        Records that came together: after a pause none of those behind it is delivered.
-        """
-        pair = self.pair()
-        server = pair.server.application
-        server.onData = lambda data: server.pause()
-        for letter in b"abcd":
-            pair.client.application.write(bytes([letter]))
-        pair.client.application.end()
-        pair.settle()
-        for expected in (b"a", b"ab", b"abc", b"abcd"):
-            self.assertEqual(server.received, expected)
-            self.assertEqual(server.endings, 0)
-            server.resume()
-            pair.settle()
-        self.assertEqual(server.endings, 1)
-        self.assertEqual(server.unexpected, [])
 
     def test_pauseAndResumeFromWithin(self) -> None:
         pair = self.pair()
@@ -338,7 +273,7 @@ class BothVersions(TLSTestCase):
             server.pause()
             pair.client.application.write(b"hello")
             if truncated:
-                pair.client.transport.loseConnection()
+                self.truncate(pair.client)
             else:
                 pair.client.application.close()
             pair.settle()
@@ -348,6 +283,140 @@ class BothVersions(TLSTestCase):
             self.assertEqual((server.received, server.endings), (b"hello", 1))
             self.assertEqual(pair.server.reason.partition(":")[0], "truncated" * truncated)
             self.assertEqual(server.unexpected, [])
+
+    def test_writeFromWithin(self) -> None:
+        pair = self.pair()
+        pair.server.application.onData = pair.server.application.write
+        pair.client.application.write(b"x" * 50_000)
+        pair.settle()
+        self.assertEqual(pair.client.application.received, b"x" * 50_000)
+
+    def refused(self, client: ClientTLS, server: ServerTLS, why: str, clientsWhy: str) -> Pair:
+        """
+        The server refuses the client.
+        """
+        pair = self.pair(client, server)
+        self.assertFalse(pair.server.connected)
+        self.assertTrue(pair.server.reason.startswith(why), pair.server.reason)
+        self.assertTrue(pair.client.reason.startswith(clientsWhy), pair.client.reason)
+        pair.reactor.advance(LINGER)
+        self.assertGone(pair)
+        return pair
+
+    def test_noCertificate(self) -> None:
+        self.refused(
+            ClientTLS(authorities=PEM(text=authority().cert_pem), accepted=(SERVER_ID,)),
+            serverTLS(),
+            "no_client_certificate: the peer sent no certificate",
+            "alert_received: the peer refused with alert '",
+        )
+
+    def test_otherAuthority(self) -> None:
+        other = OTHER.issue(CLIENT_ID)
+        self.refused(
+            clientTLS(certificate=PEM(text=other.cert_pem), key=PEM(text=other.key_pem)),
+            serverTLS(),
+            f"unknown_ca: certificate {CLIENT_ID} is signed by an unknown authority",
+            "alert_received: the peer refused with alert 'unknown ca'",
+        )
+
+    def test_otherIdentity(self) -> None:
+        self.refused(
+            clientTLS(),
+            serverTLS(accepted=("spiffe://cluster.local/ns/default/sa/nobody",)),
+            f"identity_mismatch: the peer is {CLIENT_ID}; accepted are spiffe:",
+            "alert_received: the peer refused with alert 'internal error'",
+        )
+
+    def test_refusedServer(self) -> None:
+        """
+        The client refuses the server: nothing was connected above it, so nothing was written.
+        """
+        for client, why in (
+            (clientTLS(authorities=PEM(text=OTHER.cert_pem)), "unknown_ca"),
+            (clientTLS(accepted=("spiffe://cluster.local/ns/other/sa/x",)), "identity_mismatch"),
+        ):
+            pair = self.pair(client)
+            self.assertFalse(pair.client.connected)
+            self.assertEqual(pair.client.reason.partition(":")[0], why)
+            self.assertEqual(pair.server.reason.partition(":")[0], "alert_received")
+            pair.reactor.advance(LINGER)
+            self.assertGone(pair)
+
+
+class BothVersions(Scenarios, TLSTestCase):
+    """
+    The same, and what can be asked of it in memory alone.
+    """
+
+    def pair(self, *args: Any, **kwargs: Any) -> Pair:
+        return Pair(*args, version=self.version, **kwargs)
+
+    def truncate(self, side: Side) -> None:
+        """End its stream below TLS."""
+        side.transport.loseWriteConnection()
+
+    def test_oddChunks(self) -> None:
+        """
+        A megabyte each way at once, in chunks that fit no record.
+        """
+        there, back = b"0123456789abcdef" * 65536, b"fedcba9876543210" * 65536
+        for chunks in ([1, 7, 4096], [16384 + 5], [65536, 3, 1448]):
+            pair = self.pair(chunks=chunks, capacity=100_000)
+            pair.client.application.write(there)
+            pair.server.application.write(back)
+            pair.client.application.end()
+            pair.server.application.end()
+            pair.settle()
+            self.assertEqual(pair.server.application.received, there)
+            self.assertEqual(pair.client.application.received, back)
+            for side in pair.sides:
+                self.assertEqual(side.application.endings, 1)
+                side.application.close()
+            pair.settle()
+            self.assertGone(pair)
+
+    def test_smallChunks(self) -> None:
+        """
+        Byte by byte, the handshake included.
+        """
+        pair = self.pair(chunks=1)
+        pair.client.application.write(b"x" * 5000)
+        pair.settle()
+        self.assertEqual(pair.server.application.received, b"x" * 5000)
+
+    def test_abort(self) -> None:
+        """
+        Without a close_notify.
+        """
+        pair = self.pair()
+        pair.client.application.abort()
+        pair.client.application.write(b"too late")
+        pair.settle()
+        self.assertEqual(pair.client.application.losses, ["aborted"])
+        self.assertEqual(pair.server.application.losses, ["lost"])
+        self.assertEqual((pair.client.reason, pair.server.reason), ("aborted", "reset"))
+        self.assertEqual(pair.server.application.received, b"")
+        self.assertGone(pair)
+
+    def test_pauseWithRecordsWaiting(self) -> None:
+        """
+        Records that came together: after a pause none of those behind it is delivered.
+        """
+        pair = self.pair()
+        server = pair.server.application
+        server.onData = lambda data: server.pause()
+        for letter in b"abcd":
+            pair.client.application.write(bytes([letter]))
+        pair.client.application.end()
+        pair.settle()
+        for expected in (b"a", b"ab", b"abc", b"abcd"):
+            self.assertEqual(server.received, expected)
+            self.assertEqual(server.endings, 0)
+            server.resume()
+            pair.settle()
+        self.assertEqual(server.endings, 1)
+        self.assertEqual(server.unexpected, [])
 
     def test_lostWhilePaused(self) -> None:
         """
@@ -422,13 +491,6 @@ class BothVersions(TLSTestCase):
         self.assertEqual(server.received, b"a")
         self.assertEqual(server.unexpected, [])
 
-    def test_writeFromWithin(self) -> None:
-        pair = self.pair()
-        pair.server.application.onData = pair.server.application.write
-        pair.client.application.write(b"x" * 50_000)
-        pair.settle()
-        self.assertEqual(pair.client.application.received, b"x" * 50_000)
-
     def test_backPressure(self) -> None:
         """
         A paused reader takes nothing more from the network, and a producer waits for it.
@@ -480,58 +542,6 @@ class BothVersions(TLSTestCase):
         self.assertEqual(pair.client.reason.partition(":")[0], "alert_received")
         pair.reactor.advance(LINGER)
         self.assertGone(pair)
-
-    def refused(self, client: ClientTLS, server: ServerTLS, why: str, clientsWhy: str) -> Pair:
-        """
-        The server refuses the client.
-        """
-        pair = self.pair(client, server)
-        self.assertFalse(pair.server.connected)
-        self.assertTrue(pair.server.reason.startswith(why), pair.server.reason)
-        self.assertTrue(pair.client.reason.startswith(clientsWhy), pair.client.reason)
-        pair.reactor.advance(LINGER)
-        self.assertGone(pair)
-        return pair
-
-    def test_noCertificate(self) -> None:
-        self.refused(
-            ClientTLS(authorities=PEM(text=authority().cert_pem), accepted=(SERVER_ID,)),
-            serverTLS(),
-            "no_client_certificate: the peer sent no certificate",
-            "alert_received: the peer refused with alert '",
-        )
-
-    def test_otherAuthority(self) -> None:
-        other = OTHER.issue(CLIENT_ID)
-        self.refused(
-            clientTLS(certificate=PEM(text=other.cert_pem), key=PEM(text=other.key_pem)),
-            serverTLS(),
-            f"unknown_ca: certificate {CLIENT_ID} is signed by an unknown authority",
-            "alert_received: the peer refused with alert 'unknown ca'",
-        )
-
-    def test_otherIdentity(self) -> None:
-        self.refused(
-            clientTLS(),
-            serverTLS(accepted=("spiffe://cluster.local/ns/default/sa/nobody",)),
-            f"identity_mismatch: the peer is {CLIENT_ID}; accepted are spiffe:",
-            "alert_received: the peer refused with alert 'internal error'",
-        )
-
-    def test_refusedServer(self) -> None:
-        """
-        The client refuses the server: nothing was connected above it, so nothing was written.
-        """
-        for client, why in (
-            (clientTLS(authorities=PEM(text=OTHER.cert_pem)), "unknown_ca"),
-            (clientTLS(accepted=("spiffe://cluster.local/ns/other/sa/x",)), "identity_mismatch"),
-        ):
-            pair = self.pair(client)
-            self.assertFalse(pair.client.connected)
-            self.assertEqual(pair.client.reason.partition(":")[0], why)
-            self.assertEqual(pair.server.reason.partition(":")[0], "alert_received")
-            pair.reactor.advance(LINGER)
-            self.assertGone(pair)
 
     def test_noCycle(self) -> None:
         """

@@ -57,18 +57,6 @@ EARLY = Reason(
     _BACKEND,
 )
 
-CLIENT_RESET = Reason(
-    "A reset of the client",
-    "Envoy passes a client's RST on as a RST; mxproxy closes the host's connection by a FIN.",
-    ("alpha.ended",),
-)
-
-RESET = Reason(
-    "A reset of the host",
-    "Envoy passes a host's RST on as a RST; mxproxy closes the client's connection in order.",
-    ("ended",),
-)
-
 NO_CHAIN = Reason(
     "What is closed unread",
     "Where no chain or no cluster takes a connection, Envoy closes it with the bytes that it "
@@ -179,9 +167,7 @@ DIFFERENCES: dict[str, tuple[Reason, ...]] = {
     "downstream_san: port_prefix: client": (EARLY, ALERT),
     "downstream_san: port_regex: other": (EARLY, ALERT),
     "downstream_san: port_wildcard: chained": (EARLY, ALERT),
-    "downstream_tls, the host resets: 1.3": (RESET,),
     "downstream_tls: a hello of 25 KiB": (LONG_HELLO,),
-    "downstream_tls: a reset": (CLIENT_RESET,),
     "downstream_tls: half a hello": (EARLY,),
     "downstream_tls: nothing, and the end": (EARLY,),
     "downstream_tls: plaintext": (EARLY, PLAINTEXT),
@@ -216,9 +202,6 @@ DIFFERENCES: dict[str, tuple[Reason, ...]] = {
     "sds_combined: other": (EARLY, ALERT),
     "sds_combined: stranger": (EARLY,),
     "sni_cluster: a name of no cluster": (NO_CHAIN,),
-    "tcp_proxy: a reset": (CLIENT_RESET,),
-    "tcp_proxy: a reset at once": (CLIENT_RESET,),
-    "tcp_proxy, the host resets: by a reset": (RESET,),
     "tls_inspector_absent: its name": (INSPECTED,),
     "tls_inspector_timeout, the client ends: a short word": (FIRST_BYTE,),
     "tls_inspector_timeout: four bytes of a word": (FIRST_BYTE,),
@@ -226,7 +209,6 @@ DIFFERENCES: dict[str, tuple[Reason, ...]] = {
     "tls_inspector_timeout: version 3.9": (EARLY,),
     "transport_socket_matches: one": (EXCHANGE,),
     "two_certificates": (MISSING,),
-    "upstream_tls, the host resets: a reset": (RESET,),
     "upstream_validation: wrong": (ALERT,),
 }
 

@@ -1,5 +1,6 @@
 """
-TLS as a layer, over memory BIOs: it runs on whatever transport is below it.
+TLS as a layer, over memory BIOs: it runs on whatever transport is below it.  Where that is a socket
+of ours, L{mxproxy.layers.tls_socket} does the same without them.
 
 What belongs here is the life of a TLS connection: its handshake and that handshake's
 timeout, records to bytes and back, and the ends of the two directions.  What a certificate
@@ -22,6 +23,8 @@ The ends, which stock Twisted mixes up (twisted/twisted#5341, #7926):
 
 from __future__ import annotations
 
+from socket import socket as Socket
+from typing import Any
 from typing import Protocol as TypingProtocol
 
 from OpenSSL import SSL
@@ -29,48 +32,31 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from ..interfaces import IChainContext
-from ..tls.context import describe
 from ..tls.explain import explain
-from .base import Layer, LayerFactory, loseWriteConnection, readConnectionLost
-
-#: Plaintext is encrypted in pieces of one record: larger sends make a memory BIO grow and
-#: move what it holds.
-RECORD = 16 * 1024
+from ..transports.buffer import RECORD
+from ..transports.socket import SocketTransport
+from .base import LayerFactory, loseWriteConnection, readConnectionLost
+from .securing import LINGER, SecuringLayer
+from .tls_socket import SocketTLSLayer
 
 #: Ciphertext is taken from OpenSSL in pieces of this size; four records.
 BIO_READ = 64 * 1024 + 1024
-
-#: Seconds for a refused peer to read our alert and go.  Closing with its bytes still
-#: unread would make the kernel send a reset, and a reset overtakes the alert.
-LINGER = 1.0
-
-#: What a side of TLS reads first is a record of this type (RFC 8446, 5.1); or an alert, but
-#: only a client is told one before anything else.
-HANDSHAKE, ALERT = 0x16, 0x15
-FIRST_RECORDS = {"downstream": (HANDSHAKE,), "upstream": (HANDSHAKE, ALERT)}
 
 
 class MakesConnections(TypingProtocol):
     """What of C{mxproxy.tls.context} a layer needs."""
 
-    def connection(self) -> SSL.Connection:
-        """A new connection over memory BIOs, its side chosen."""
+    def connection(self, socket: Socket | None = None) -> SSL.Connection:
+        """A new connection over C{socket}, or over memory BIOs, its side chosen."""
 
 
-class TLSLayer(Layer):
+class TLSLayer(SecuringLayer):
     """
     One side of a TLS connection.
-
-    The protocol above is connected when the handshake is done and the peer's identity is
-    accepted; before that it has not been built, and nothing of it can have been written.
     """
 
-    name = "tls"
     factory: TLSFactory
-    _tls: SSL.Connection
-    _handshaking = True
     _sawFirstByte = False
-    _refused = False
     _reading = False
     _readDone = False
     _writeDone = False
@@ -78,16 +64,20 @@ class TLSLayer(Layer):
 
     # -- the handshake
 
+    def makeConnection(self, transport: Any) -> None:
+        """On a socket of our own there is a better way: L{SocketTLSLayer} takes this one's place."""
+        if isinstance(transport, SocketTransport):
+            layer = transport.protocol = SocketTLSLayer(self.factory)
+            layer.makeConnection(transport)
+        else:
+            super().makeConnection(transport)
+
     def connectionMade(self) -> None:
         """Begin the handshake."""
         self._tls = self.factory.tls.connection()
-        self.startTimer(self.factory.timeout, self._timedOut)
+        self.startHandshakeTimer(self.factory.timeout)
         if self.context.side == "upstream":
             self._handshake()
-
-    def _timedOut(self) -> None:
-        self.peer.closing(f"handshake_timeout: no TLS handshake within {self.factory.timeout:g} s")
-        self.transport.abortConnection()
 
     def _handshake(self) -> None:
         try:
@@ -96,37 +86,17 @@ class TLSLayer(Layer):
             self._flush()
             return
         except SSL.Error as error:
-            self._refuse(explain(error, self._tls))
+            self.refuse(explain(error, self._tls))
             return
         self._flush()
-        self._handshaking = False
-        self.stopTimer()
-        facts = describe(self._tls)
-        peer = self.peer
-        peer.transport_protocol = "tls"
-        peer.tls_version = facts.version
-        peer.server_name = facts.server_name
-        peer.alpn_offered = facts.alpn_offered
-        peer.alpn = facts.alpn
-        peer.principals = facts.principals
-        peer.tls_cipher = facts.cipher
-        peer.keepCertificates(facts.certificate, facts.local_certificate)
-        self.connection.trail.append(f"{peer.side}/{self.name}")
+        self.secured()
+        self.connection.trail.append(f"{self.peer.side}/{self.name}")
         self.connectInner()
 
-    def _refuse(self, reason: str) -> None:
-        """
-        The handshake has failed: let the alert out, say why, and do not stay.
-        """
-        self.stopTimer()
-        self._refused = True
-        self.peer.closing(reason)
+    def refuse(self, reason: str) -> None:
+        """See L{SecuringLayer}."""
         self._flush()
-        loseWriteConnection(self.transport)
-        self.startTimer(LINGER, self._lingered)
-
-    def _lingered(self) -> None:
-        self.transport.abortConnection()
+        super().refuse(reason)
 
     # -- reading
 
@@ -135,10 +105,7 @@ class TLSLayer(Layer):
         if self._refused or self._readDone or not data:
             return
         if self._handshaking:
-            # OpenSSL waits for a whole record header before it judges; a plaintext message
-            # that is shorter would wait for the timeout.
-            if not self._sawFirstByte and data[0] not in FIRST_RECORDS[self.context.side]:
-                self._refuse(f"not_tls: the first byte is 0x{data[0]:02x}, no TLS handshake")
+            if not self._sawFirstByte and self.notTLS(data[0]):
                 return
             self._sawFirstByte = True
             self._tls.bio_write(data)
@@ -181,7 +148,7 @@ class TLSLayer(Layer):
         if self._refused:
             self.transport.loseConnection()
         elif self._handshaking:
-            self._refuse("closed: the stream ended during the TLS handshake")
+            self.refuse("closed: the stream ended during the TLS handshake")
             self.transport.loseConnection()
         elif not self._readDone:
             self._belowEOF = True
@@ -201,7 +168,7 @@ class TLSLayer(Layer):
         self._readDone = self._writeDone = True
         self._flush()
         self.transport.loseConnection()
-        self.startTimer(LINGER, self._lingered)
+        self.startTimer(LINGER, self.lingered)
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is gone."""

@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from ..config.descriptions import withBacklog
+from ..transports.accept import serve
 from .generation import Listener
 
 
@@ -90,6 +91,7 @@ class Listening:
             name = self.listener.plan.name
             raise CannotListen(f"listener {name}: {self.endpoint}: {reason}")
         (port,) = opened
+        serve(port)
         self.port = self.listener.factory.guard(port)
 
     def close(self) -> Deferred[Any]:

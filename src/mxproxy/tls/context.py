@@ -59,7 +59,14 @@ _VERSIONS = {
 # Renegotiation and compression have been attacked and are of no use here (CVE-2009-3555,
 # CVE-2012-4929).  Tickets are resumption, which is off: a resumed session brings no
 # certificate, and so skips whatever is checked of it (CVE-2025-23419).
-_OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET
+# An end of TCP in place of a close_notify is for the transport to judge (mxproxy.transports.tls):
+# OpenSSL would refuse to write any more.
+_OPTIONS = (
+    SSL.OP_NO_RENEGOTIATION
+    | SSL.OP_NO_COMPRESSION
+    | SSL.OP_NO_TICKET
+    | getattr(SSL, "OP_IGNORE_UNEXPECTED_EOF", 0)
+)
 
 # A ClientHello has room for tens of thousands of names; browsers offer three, Istio three.
 MAX_RECORDED_ALPN = 32

@@ -21,6 +21,7 @@ from ..connection import Connection, Peer
 from ..layers.base import build, connect
 from ..socketoptions import setOptions
 from ..tcp import AWAITED
+from ..transports.dial import takeOver
 from .hosts import Host
 from .proxyheader import proxyHeader
 from .sockets import UpstreamChain
@@ -119,7 +120,7 @@ class Attempt:
     def dialed(self, transport: Any) -> None:
         """The TCP connection is up: bring it through the chain."""
         self._stopTimer()
-        self._transport = transport
+        self._transport = transport = takeOver(transport)
         setNoDelay(transport)
         setOptions(transport, self._socketOptions)
         connection = self._connection

@@ -16,6 +16,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from ..config.descriptions import split
+from ..transports.dial import SocketEndpoint, onSockets
 from .sockets import UpstreamSocket
 
 
@@ -75,6 +76,8 @@ def nameAndPort(description: str) -> tuple[str, int]:
 
 
 def _addressEndpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
+    if onSockets(reactor):
+        return SocketEndpoint.tcp(reactor, host, port)
     # Without a timeout of its own: an attempt has one, which may be longer.
     kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
     return kind(reactor, host, port, timeout=None)  # type: ignore[arg-type]

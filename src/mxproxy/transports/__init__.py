@@ -1,0 +1,32 @@
+"""
+Transports of our own, on sockets: the fast path (docs/architecture.md).
+
+L{mxproxy.transports.socket} says how it works.  What listens (L{mxproxy.transports.accept}) and
+what dials (L{mxproxy.transports.dial}) make them, where the reactor's descriptors are sockets of
+the system.  Everything else runs on whatever transport it is given.
+"""
+
+from __future__ import annotations
+
+#: C{--data-path}: TLS on the socket itself, or Twisted's transports with TLS over memory BIOs.
+DIRECT = "direct"
+LAYERED = "layered"
+
+_current = DIRECT
+
+
+def use(path: str) -> None:
+    """
+    Choose for this process, as it chooses its reactor: before anything listens or dials.
+
+    @param path: L{DIRECT} or L{LAYERED}.
+    """
+    global _current  # noqa: PLW0603
+    _current = path
+
+
+def isDirect() -> bool:
+    """
+    Whether sockets get transports of our own.
+    """
+    return _current == DIRECT

@@ -1,0 +1,116 @@
+"""
+How bytes get through a socket: as they are.  L{mxproxy.transports.tls} is the other way.
+
+A channel is what a L{SocketTransport<mxproxy.transports.socket.SocketTransport>} reads from and
+writes to.  It knows no protocol, no reactor and no queue: each call is tried at once, and says
+L{BLOCKED} where the socket would have had to be waited for.
+"""
+
+from __future__ import annotations
+
+import socket as sockets
+from typing import Protocol as TypingProtocol
+
+from .buffer import BLOCKED, VIEW
+
+
+class Truncated(Exception):
+    """
+    The stream has ended in a way that does not say that it was whole.
+    """
+
+
+class Broken(Exception):
+    """
+    The channel cannot be used any more.
+
+    @ivar reason: C{"token: detail"}, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Channel(TypingProtocol):
+    """
+    What a transport needs of one.
+
+    @ivar readsOn: whether it can be read from when a write has failed.
+    """
+
+    readsOn: bool
+
+    def receive(self, size: int) -> int:
+        """
+        Read into L{mxproxy.transports.buffer.BUFFER}.
+
+        @param size: bytes at most.
+        @return: how many were read; 0 at the end of the stream, or L{BLOCKED}.
+        @raise OSError: the connection is gone.
+        @raise Truncated: it has ended without saying that it would.
+        @raise Broken: what was read makes no sense.
+        """
+
+    def send(self, data: bytes | memoryview) -> int:
+        """
+        @param data: not empty.  After L{BLOCKED}, the next call has to begin with the same bytes.
+        @return: how many of the bytes were taken, or L{BLOCKED}.
+        @raise OSError: the connection is gone.
+        @raise Broken: it cannot be written to.
+        """
+
+    def end(self) -> bool:
+        """
+        Say that no more will be sent; the socket itself is not touched.
+
+        @return: whether that is done; otherwise to be tried again when there is room.
+        """
+
+    def waiting(self) -> bool:
+        """
+        Whether there may be something to be read of which the socket does not know.
+        """
+
+    def readNeedsRoom(self) -> bool:
+        """
+        Whether the last L{receive} was blocked because it had something to send.
+        """
+
+
+class PlainChannel:
+    """
+    The socket itself.
+    """
+
+    readsOn = True
+
+    def __init__(self, socket: sockets.socket) -> None:
+        self._recv = socket.recv_into
+        self._send = socket.send
+
+    def receive(self, size: int) -> int:
+        """See L{Channel}."""
+        try:
+            return self._recv(VIEW, size)
+        except BlockingIOError:
+            return BLOCKED
+
+    def send(self, data: bytes | memoryview) -> int:
+        """See L{Channel}."""
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return BLOCKED
+
+    def end(self) -> bool:
+        """The socket says it: see L{Channel}."""
+        return True
+
+    def waiting(self) -> bool:
+        """See L{Channel}."""
+        return False
+
+    def readNeedsRoom(self) -> bool:
+        """See L{Channel}."""
+        return False

@@ -1,0 +1,563 @@
+"""
+A socket as a transport: what Twisted's own is, with less in a byte's way.
+
+Theory of operation.  A chunk is read into the one L{BUFFER<mxproxy.transports.buffer>} and handed
+to the protocol as a view of it (C{bufferReceived}; C{dataReceived} gets a copy of its own).  What
+is written is tried on the socket at once.  Mostly the kernel takes all of it, so that a chunk is
+read and written in one turn and nothing is kept; only what it does not take is copied, waited
+for, and the producer paused meanwhile.  So a connection's memory is what one read brings, times
+two directions, whatever the speeds.
+
+Bytes pass through a L{Channel<mxproxy.transports.channel>}: the socket itself or, once a TLS layer
+has said L{SocketTransport.secure}, OpenSSL on the socket.  Protocols do not see the difference.
+
+How it differs from C{twisted.internet.tcp.Connection}, and why:
+
+  - A pause is lazy: the reactor is told when there is something to be read in the meantime.  Most
+    pauses are over sooner, and save two system calls.
+  - A write that fails does not lose what the peer had sent before, without TLS: reading goes on to
+    its end, which is then the connection's.  A server that answers and resets has answered.
+  - An end of the stream is told once, also to who was paused.
+  - Where the last byte is out already, closing does not wait for the socket to be writable.
+"""
+
+from __future__ import annotations
+
+import socket as sockets
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReadWriteDescriptor,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .buffer import BLOCKED, CHUNK, VIEW
+from .channel import Broken, Channel, PlainChannel, Truncated
+
+log = Logger()
+
+#: How many full chunks one connection may read before others have their turn.
+TURNS = 4
+
+# SO_LINGER with a time of nought: closing sends a reset instead of an end.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+_DONE = ConnectionDone()
+
+
+@implementer(
+    ITCPTransport,
+    IConsumer,
+    IPushProducer,
+    IReadWriteDescriptor,
+    IHalfCloseableDescriptor,
+    ISystemHandle,
+)
+class SocketTransport:
+    """
+    One end of a connection.
+
+    @ivar protocol: who is told; looked up for each delivery, so that layers may leave.
+    @ivar socket: it is not blocking, and ours.
+    @ivar bufferSize: bytes that are read at once.
+    @ivar unsent: bytes that were written and that the kernel has not taken.
+    """
+
+    connected = 1
+    disconnected = 0
+    disconnecting = 0
+    bufferSize = CHUNK
+    unsent = 0
+
+    producer: Any = None
+    streamingProducer = False
+    producerPaused = False
+
+    _registeredRead = False
+    _registeredWrite = False
+    _paused = False
+    _readEnded = False
+    _readWaitsForRoom = False
+    _accepting = True
+    _writeDisconnecting = False
+    _writeDisconnected = False
+    _aborting = False
+    _control: Callable[[], None] | None = None
+    _closing: Callable[[str], None] | None = None
+
+    def __init__(
+        self,
+        socket: sockets.socket,
+        protocol: Any,
+        host: IAddress,
+        peer: IAddress,
+        reactor: Any,
+    ) -> None:
+        """
+        @param socket: connected; this transport's from now on.
+        @param host: our own address.
+        @param peer: the other end's.
+        @param reactor: an L{IReactorFDSet} and L{IReactorTime}.
+        """
+        socket.setblocking(False)
+        self.socket = socket
+        self.fileno: Callable[[], int] = socket.fileno
+        self.protocol: Any = protocol
+        self._host = host
+        self._peer = peer
+        self.reactor = reactor
+        self._kept: deque[bytes | memoryview] = deque()
+        self._channel: Channel = PlainChannel(socket)
+
+    # -- TLS
+
+    def control(self, ready: Callable[[], None] | None) -> None:
+        """
+        Neither read nor write: C{ready} is called when the socket is ready for what
+        L{startReading} and L{startWriting} have asked for, and uses it itself.
+
+        @param ready: C{None}: go on as before.
+        """
+        self._control = ready
+
+    def secure(self, channel: Channel, closing: Callable[[str], None]) -> None:
+        """
+        From now on bytes go through C{channel}.
+
+        @param closing: called with the reason when the channel ends out of order.
+        """
+        self._control = None
+        self._channel = channel
+        self._closing = closing
+        self.stopWriting()
+        if not self._paused:
+            self.startReading()
+
+    # -- reading
+
+    # The reactor takes an exception, whatever the interface says.
+    def doRead(self) -> Exception | None:  # type: ignore[override]
+        """The socket can be read."""
+        if self._control is not None:
+            self._control()
+            return None
+        for _ in range(TURNS):
+            if self._paused or self._readEnded:
+                self.stopReading()
+                return None
+            size = self.bufferSize
+            try:
+                got = self._channel.receive(size)
+            except (OSError, Truncated, Broken) as error:
+                return self._cannotRead(error)
+            if got == BLOCKED:
+                if self._channel.readNeedsRoom():
+                    self._readWaitsForRoom = True
+                    self.startWriting()
+                return None
+            if not got:
+                self._endReading()
+                return None
+            protocol = self.protocol
+            receive = getattr(protocol, "bufferReceived", None)
+            if receive is not None:
+                receive(VIEW[:got])
+            else:
+                protocol.dataReceived(bytes(VIEW[:got]))
+            if got < size and not self._channel.waiting():
+                return None
+        if self._channel.waiting():
+            self._readSoon()
+        return None
+
+    def _readSoon(self) -> None:
+        """There is something to be read that the socket does not know of."""
+        self.reactor.callLater(0, self._readNow)
+
+    def _readNow(self) -> None:
+        if self.disconnected:
+            return
+        try:
+            why = self.doRead()
+        except Exception as error:  # noqa: BLE001 - as the reactor does
+            log.failure("{transport!r}: its protocol has failed", transport=self)
+            why = error
+        if why is not None:
+            self.connectionLost(Failure(why))
+
+    def _cannotRead(self, error: Exception) -> Exception | None:
+        if isinstance(error, Truncated):
+            self._say(str(error))
+            self._endReading()
+            return None
+        if isinstance(error, Broken):
+            self._say(error.reason)
+            self._readEnded = True
+            self.stopReading()
+            self._failWrites()
+            self._loseSoon(_DONE)
+            return None
+        return ConnectionLost()
+
+    def _endReading(self) -> None:
+        self._readEnded = True
+        self.stopReading()
+        if not self._accepting and not self._writeDisconnected:
+            # Nothing can be written any more either.
+            self._loseSoon(ConnectionLost())
+            return
+        protocol: Any = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is None:
+            self._loseSoon(_DONE)
+            return
+        try:
+            protocol.readConnectionLost()
+        except Exception:  # noqa: BLE001 - as Twisted's does
+            log.failure("{protocol!r} has failed at the end of the stream", protocol=protocol)
+            self.connectionLost(Failure())
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """The reactor has seen the end before we have read it."""
+        if self._control is not None:
+            self._control()
+        elif not self._readEnded and not self._paused:
+            self._endReading()
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """See L{IHalfCloseableDescriptor}; no reactor has ever called it."""
+        self.connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        """See L{IPushProducer}; what was not read stays in the kernel."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """See L{IPushProducer}."""
+        self._paused = False
+        if self.connected and not self._readEnded:
+            self.startReading()
+            if self._channel.waiting():
+                self._readSoon()
+
+    def stopProducing(self) -> None:
+        """See L{IPushProducer}."""
+        self.loseConnection()
+
+    # -- writing
+
+    def write(self, data: bytes) -> None:
+        """See L{ITransport<twisted.internet.interfaces.ITransport>}."""
+        if data:
+            self.writeBuffer(data)
+
+    def writeBuffer(self, data: bytes | memoryview) -> None:
+        """
+        Write what is the caller's: it may change as soon as this returns.
+
+        @param data: not empty.
+        """
+        if not self._accepting:
+            return
+        if not self.unsent:
+            try:
+                sent = self._channel.send(data)
+            except (OSError, Broken) as error:
+                self._cannotWrite(error)
+                return
+            if sent == len(data):
+                if self.producer is not None and not self.streamingProducer:
+                    self.startWriting()
+                return
+            if sent > 0:
+                data = memoryview(data)[sent:]
+        self._kept.append(bytes(data))
+        self.unsent += len(data)
+        self.startWriting()
+        if self.streamingProducer and not self.producerPaused and self.producer is not None:
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """See L{ITransport<twisted.internet.interfaces.ITransport>}."""
+        self.write(b"".join(iovec))
+
+    def doWrite(self) -> Exception | None:  # type: ignore[override]
+        """There is room."""
+        if self._control is not None:
+            self._control()
+            return None
+        kept = self._kept
+        while kept:
+            data = kept[0]
+            try:
+                sent = self._channel.send(data)
+            except (OSError, Broken) as error:
+                self._cannotWrite(error)
+                return None
+            if sent == BLOCKED:
+                return None
+            self.unsent -= sent
+            if sent < len(data):
+                kept[0] = memoryview(data)[sent:]
+                return None
+            kept.popleft()
+        self.stopWriting()
+        if self._readWaitsForRoom:
+            self._readWaitsForRoom = False
+            why = self.doRead()
+            if why is not None:
+                return why
+        return self._flushed()
+
+    def _flushed(self) -> Exception | None:
+        if self.producer is not None and (not self.streamingProducer or self.producerPaused):
+            self.producerPaused = False
+            self.producer.resumeProducing()
+        elif self.disconnecting:
+            if self._ended():
+                return _DONE
+        elif self._writeDisconnecting and not self._writeDisconnected:
+            self._endWriting()
+        return None
+
+    def _cannotWrite(self, error: Exception) -> None:
+        over = self._readEnded or self.disconnecting or not self._channel.readsOn
+        if isinstance(error, Broken):
+            self._say(error.reason)
+        self._failWrites()
+        if over:
+            self._readEnded = True
+            self._loseSoon(ConnectionLost())
+        # Otherwise what the peer had sent before is read first; then comes the end, or an error.
+
+    def _failWrites(self) -> None:
+        """Nothing can be written any more."""
+        self._accepting = False
+        self._kept.clear()
+        self.unsent = 0
+        self.stopWriting()
+        if self.streamingProducer and not self.producerPaused and self.producer is not None:
+            self.producerPaused = True
+            self.producer.pauseProducing()
+
+    # -- ends
+
+    def loseWriteConnection(self) -> None:
+        """End the writing direction, once everything written is flushed."""
+        if self._writeDisconnecting or not self.connected:
+            return
+        self._writeDisconnecting = True
+        if not self.unsent and not self.disconnecting:
+            self._endWriting()
+
+    def _endWriting(self) -> None:
+        if self._accepting and not self._ended():
+            return
+        self._accepting = False
+        self._writeDisconnected = True
+        try:
+            self.socket.shutdown(sockets.SHUT_WR)
+        except OSError:
+            pass  # It is gone; reading will tell.
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is not None:
+            protocol.writeConnectionLost()
+
+    def _ended(self) -> bool:
+        """Has the channel said its end?  If not, it is tried again when there is room."""
+        if not self._accepting or self._channel.end():
+            return True
+        self.startWriting()
+        return False
+
+    def loseConnection(self) -> None:
+        """Close, once everything written is flushed."""
+        if not self.connected or self.disconnecting:
+            return
+        self.disconnecting = 1
+        self._readEnded = True
+        self.stopReading()
+        if not self.unsent and not self.producerPaused:
+            self.reactor.callLater(0, self._close)
+
+    def _close(self) -> None:
+        if self.connected and not self.unsent and self._ended():
+            self.connectionLost(Failure(_DONE))
+
+    def abortConnection(self) -> None:
+        """Drop the connection at once: the peer sees a reset."""
+        if not self.disconnected and not self._aborting:
+            self._aborting = self._readEnded = True
+            self._accepting = False
+            self._control = None
+            self.stopReading()
+            self.stopWriting()
+            self._loseSoon(ConnectionAborted())
+
+    def _loseSoon(self, error: Exception) -> None:
+        self.reactor.callLater(0, self.connectionLost, Failure(error))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Both directions are gone; called by the reactor, too."""
+        if self.disconnected:
+            return
+        if self._control is not None and not self._aborting:
+            # Whoever is in control sees for himself.
+            self._control()
+            return
+        if (
+            self._paused
+            and self._channel.readsOn
+            and not self._readEnded
+            and not self.disconnecting
+            and reason.check(ConnectionLost)
+        ):
+            # The kernel says so because we write; what came before can still be read.
+            self._failWrites()
+            return
+        self.disconnected = 1
+        self.connected = 0
+        self._accepting = False
+        self._kept.clear()
+        self.unsent = 0
+        self.stopReading()
+        self.stopWriting()
+        if self.producer is not None:
+            producer, self.producer = self.producer, None
+            producer.stopProducing()
+        self._closeSocket(reason)
+        protocol = self.protocol
+        # A cycle would outlive the connection.
+        del self.protocol, self.socket, self.fileno, self._channel
+        self._closing = None
+        protocol.connectionLost(reason)
+
+    def _closeSocket(self, reason: Failure) -> None:
+        socket = self.socket
+        try:
+            if reason.check(ConnectionAborted):
+                socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET_ON_CLOSE)
+            else:
+                socket.shutdown(sockets.SHUT_RDWR)
+        except OSError:
+            pass
+        socket.close()
+
+    def _say(self, reason: str) -> None:
+        if self._closing is not None:
+            self._closing(reason)
+
+    # -- IConsumer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See L{IConsumer}."""
+        if self.producer is not None:
+            raise RuntimeError(f"{self.producer!r} is registered already; not {producer!r}")
+        if self.disconnected:
+            producer.stopProducing()
+            return
+        self.producer = producer
+        self.streamingProducer = streaming
+        self.producerPaused = False
+        if not streaming:
+            producer.resumeProducing()
+        elif self.unsent:
+            self.producerPaused = True
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """See L{IConsumer}."""
+        self.producer = None
+        self.producerPaused = False
+        if self.connected and self.disconnecting and not self.unsent:
+            self.reactor.callLater(0, self._close)
+
+    # -- the reactor
+
+    def startReading(self) -> None:
+        """Wait for something to be read."""
+        if not self._registeredRead and not self.disconnected:
+            self._registeredRead = True
+            self.reactor.addReader(self)
+
+    def stopReading(self) -> None:
+        """See L{startReading}."""
+        if self._registeredRead:
+            self._registeredRead = False
+            self.reactor.removeReader(self)
+
+    def startWriting(self) -> None:
+        """Wait for room to write."""
+        if not self._registeredWrite and not self.disconnected:
+            self._registeredWrite = True
+            self.reactor.addWriter(self)
+
+    def stopWriting(self) -> None:
+        """See L{startWriting}."""
+        if self._registeredWrite:
+            self._registeredWrite = False
+            self.reactor.removeWriter(self)
+
+    def logPrefix(self) -> str:
+        """See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}."""
+        return "mxproxy"
+
+    # -- the socket
+
+    def getHandle(self) -> sockets.socket:
+        """See L{ISystemHandle}."""
+        return self.socket
+
+    def getHost(self) -> Any:
+        """Our own address."""
+        return self._host
+
+    def getPeer(self) -> Any:
+        """The other end's address."""
+        return self._peer
+
+    def getTcpNoDelay(self) -> bool:
+        """See L{ITCPTransport}."""
+        return bool(self.socket.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """See L{ITCPTransport}."""
+        self._setOption(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """See L{ITCPTransport}."""
+        return bool(self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """See L{ITCPTransport}."""
+        self._setOption(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, enabled)
+
+    def _setOption(self, level: int, name: int, enabled: bool) -> None:
+        try:
+            if self.socket.family != sockets.AF_UNIX or level != sockets.IPPROTO_TCP:
+                self.socket.setsockopt(level, name, enabled)
+        except OSError:
+            pass  # It is gone already; reading will tell.
+
+    def __repr__(self) -> str:
+        if self.disconnected:
+            return "<SocketTransport closed>"
+        words = ["controlled" if self._control else "paused" if self._paused else "reading"]
+        if self.unsent:
+            words.append(f"{self.unsent} bytes to send")
+        if self.disconnecting:
+            words.append("closing")
+        return f"<SocketTransport {self._host} {self._peer} {', '.join(words)}>"

@@ -1,0 +1,389 @@
+"""
+Sockets as transports of our own.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableDescriptor,
+    IPushProducer,
+    IReadWriteDescriptor,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mxproxy.testing import Application
+from mxproxy.transports.buffer import CHUNK
+from mxproxy.transports.outstanding import inFlight, unwritten
+from mxproxy.transports.socket import SocketTransport
+
+from .poller import Poller, tcpPair, transport
+
+RESET = struct.pack("ii", 1, 0)
+
+
+class Viewing(Application):
+    """
+    Takes views of the buffer, and keeps copies.
+    """
+
+    def bufferReceived(self, view: memoryview) -> None:
+        self.dataReceived(bytes(view))
+
+
+class SocketTestCase(SynchronousTestCase):
+    application: type[Application] = Application
+
+    def setUp(self) -> None:
+        self.reactor = Poller()
+        self.far, near = tcpPair()
+        self.addCleanup(self.far.close)
+        self.transport, self.app = transport(self.reactor, near, self.application())
+
+    def assertGone(self, why: str) -> None:
+        """It is closed, and nothing of it is left."""
+        self.assertEqual(self.app.losses, [why])
+        self.assertEqual(self.app.unexpected, [])
+        self.assertEqual(self.reactor.readers | self.reactor.writers, set())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.reactor.errors, [])
+
+    def stuff(self) -> int:
+        """
+        Write until the kernel takes no more, and then some.
+
+        @return: how many bytes were written.
+        """
+        written = 0
+        while not self.transport.unsent:
+            self.app.write(b"x" * CHUNK)
+            written += CHUNK
+        return written
+
+    def drain(self) -> bytes:
+        """Read at the far end for as long as there is something."""
+        got = bytearray()
+        self.far.setblocking(False)
+        while True:
+            try:
+                data = self.far.recv(CHUNK)
+            except BlockingIOError:
+                if not self.reactor.settle(0.05 if self.transport.unsent else 0):
+                    return bytes(got)
+                continue
+            if not data:
+                return bytes(got)
+            got += data
+
+
+class ReadTests(SocketTestCase):
+    def test_interfaces(self) -> None:
+        for interface in (
+            *(ITCPTransport, IConsumer, IPushProducer),
+            *(IReadWriteDescriptor, IHalfCloseableDescriptor),
+        ):
+            verifyObject(interface, self.transport)
+
+    def test_bytesAndTheEnd(self) -> None:
+        self.far.sendall(b"hello")
+        self.reactor.until(lambda: self.app.received == b"hello")
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: self.app.endings == 1)
+        self.app.write(b"I still speak")
+        self.assertEqual(self.far.recv(100), b"I still speak")
+        self.app.close()
+        self.reactor.settle()
+        self.assertEqual(self.far.recv(100), b"")
+        self.assertGone("done")
+
+    def test_paused(self) -> None:
+        """
+        Neither bytes nor the end; and all of it, in order, when it is resumed.
+        """
+        self.app.pause()
+        self.far.sendall(b"x" * 1000)
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.settle(0.01)
+        self.assertEqual((self.app.received, self.app.endings), (b"", 0))
+        self.assertEqual(self.reactor.readers, set())
+        self.app.resume()
+        self.reactor.until(lambda: self.app.endings == 1)
+        self.assertEqual(len(self.app.received), 1000)
+        self.assertEqual(self.app.unexpected, [])
+
+    def test_pausedWithinADelivery(self) -> None:
+        """
+        Not a byte more, though there are several buffers' worth.
+        """
+        self.app.onData = lambda data: self.app.pause()
+        self.far.sendall(b"x" * (3 * CHUNK))
+        self.reactor.until(lambda: bool(self.app.received))
+        self.assertLessEqual(len(self.app.received), CHUNK)
+        while len(self.app.received) < 3 * CHUNK:
+            self.app.resume()
+            self.reactor.settle(0.01)
+        self.assertEqual(self.app.unexpected, [])
+
+    def test_resumedBehindTheEnd(self) -> None:
+        """
+        The end is told once.
+        """
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: self.app.endings == 1)
+        self.app.pause()
+        self.app.resume()
+        self.reactor.settle()
+        self.assertEqual(self.app.endings, 1)
+        self.assertEqual(self.reactor.readers, set())
+
+    def test_knowsNoHalves(self) -> None:
+        """
+        A protocol that cannot be told of an end of the stream loses the connection by it.
+        """
+        lost: list[Any] = []
+        protocol = Protocol()
+        protocol.connectionLost = lost.append  # type: ignore[method-assign,assignment]
+        self.transport.protocol = protocol
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: bool(lost))
+
+    def test_smallBuffer(self) -> None:
+        self.transport.bufferSize = 10
+        self.far.sendall(b"x" * 95)
+        sizes: list[int] = []
+        self.app.onData = lambda data: sizes.append(len(data))
+        self.reactor.until(lambda: len(self.app.received) == 95)
+        self.assertEqual(max(sizes), 10)
+
+    def test_reset(self) -> None:
+        """
+        What came before it can still be read.
+        """
+        self.far.sendall(b"last words")
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.far.close()
+        self.reactor.until(lambda: bool(self.app.losses))
+        self.assertEqual(self.app.received, b"last words")
+        self.assertGone("lost")
+
+    def test_failing(self) -> None:
+        """
+        An error in the protocol ends its connection.
+        """
+
+        def fail(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        self.app.onData = fail
+        self.far.sendall(b"x")
+        self.reactor.until(lambda: bool(self.app.losses))
+        self.assertEqual([type(error) for error in self.reactor.errors], [ZeroDivisionError])
+
+
+class ViewTests(ReadTests):
+    """
+    The same for a protocol that takes views.
+    """
+
+    application = Viewing
+
+
+class WriteTests(SocketTestCase):
+    def test_atOnce(self) -> None:
+        """
+        Nothing waits for the reactor.
+        """
+        self.app.write(b"a")
+        self.transport.writeSequence([b"b", b"c"])
+        self.assertEqual(self.far.recv(10), b"abc")
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_whatTheKernelDoesNotTake(self) -> None:
+        """
+        It is kept, in order, and the producer waits.
+        """
+        self.app.produce()
+        written = self.stuff()
+        self.assertTrue(self.app.held)
+        self.assertEqual(unwritten(self.transport), self.transport.unsent)
+        self.assertGreater(inFlight(self.transport), self.transport.unsent)
+        self.app.write(b"end")
+        got = self.drain()
+        self.assertEqual((len(got), got[-3:]), (written + 3, b"end"))
+        self.assertFalse(self.app.held)
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_aViewThatChanges(self) -> None:
+        """
+        What is kept is a copy.
+        """
+        self.stuff()
+        view = bytearray(b"as it was")
+        self.transport.writeBuffer(memoryview(view))
+        view[:] = b"something"
+        self.assertEqual(self.drain()[-9:], b"as it was")
+
+    def test_endsBehindTheLastByte(self) -> None:
+        """
+        Both kinds of end.
+        """
+        for end in (self.app.end, self.app.close):
+            with self.subTest(end=end.__name__):
+                self.setUp()
+                end = getattr(self.app, end.__name__)
+                written = self.stuff()
+                end()
+                self.assertEqual(len(self.drain()), written)
+                self.reactor.until(lambda: not self.reactor.writers)
+                self.assertEqual(self.far.recv(1), b"")
+
+    def test_endAndReadOn(self) -> None:
+        self.app.end()
+        self.assertEqual(self.far.recv(1), b"")
+        self.far.sendall(b"but I speak")
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: self.app.endings == 1)
+        self.assertEqual(self.app.received, b"but I speak")
+        self.app.write(b"nobody hears")
+        self.app.close()
+        self.reactor.settle()
+        self.assertGone("done")
+
+    def test_closeWaitsForAProducer(self) -> None:
+        """
+        One that was paused has more to say.
+        """
+        self.app.produce()
+        self.stuff()
+        self.app.close()
+        self.drain()
+        self.assertEqual(self.app.losses, [])
+        self.app.write(b"the rest")
+        self.transport.unregisterProducer()
+        self.assertEqual(self.drain(), b"the rest")
+        self.reactor.settle()
+        self.assertGone("done")
+
+    def test_abort(self) -> None:
+        self.stuff()
+        self.app.abort()
+        self.app.abort()
+        self.reactor.settle()
+        self.assertGone("aborted")
+        with self.assertRaises(ConnectionResetError):
+            while self.far.recv(CHUNK):
+                pass
+
+    def test_pullProducer(self) -> None:
+        parts = [b"three", b"two", b"one"]
+        case = self
+
+        class Pull:
+            def resumeProducing(self) -> None:
+                if parts:
+                    case.transport.write(parts.pop())
+                else:
+                    case.transport.unregisterProducer()
+                    case.transport.loseConnection()
+
+            def stopProducing(self) -> None:
+                case.fail("it was not asked for the rest")
+
+        self.transport.registerProducer(Pull(), False)
+        self.reactor.settle()
+        self.assertEqual(self.drain(), b"onetwothree")
+        self.assertGone("done")
+
+    def test_producers(self) -> None:
+        """
+        One at a time; one that comes late is told how things are.
+        """
+        self.app.produce()
+        with self.assertRaises(RuntimeError):
+            self.app.produce()
+        self.transport.unregisterProducer()
+        self.stuff()
+        self.app.produce()
+        self.assertTrue(self.app.held)
+        self.app.abort()
+        self.reactor.settle()
+        self.app.held = False
+        self.app.produce()
+        self.assertTrue(self.app.held)
+
+    def test_failsWithSomethingToBeRead(self) -> None:
+        """
+        A peer that answers and resets has answered, whether or not it was listened to then.
+        """
+        for paused in (False, True):
+            with self.subTest(paused=paused):
+                self.setUp()
+                if paused:
+                    self.app.pause()
+                self.stuff()
+                self.far.sendall(b"413 Content Too Large")
+                self.far.close()  # With bytes unread: a reset.
+                while self.transport._accepting:
+                    self.app.write(b"more")
+                    self.reactor.settle(0.01)
+                if paused:
+                    self.reactor.settle(0.01)
+                    self.assertEqual(self.app.losses, [])
+                    self.app.resume()
+                self.reactor.until(lambda: bool(self.app.losses))
+                self.assertEqual(self.app.received, b"413 Content Too Large")
+                self.assertGone("lost")
+
+    def test_failsBehindTheEnd(self) -> None:
+        """
+        With nothing to be read any more, a write that fails is the end.
+        """
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: self.app.endings == 1)
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.far.close()
+        while not self.app.losses:
+            self.app.write(b"anybody?")
+            self.reactor.settle(0.01)
+        self.assertGone("lost")
+
+    def test_noCycle(self) -> None:
+        """
+        A connection that is over needs no collector.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.app.close()
+        self.reactor.settle()
+        self.transport = self.app = None  # type: ignore[assignment]
+        left = [thing for thing in gc.get_objects() if type(thing) is SocketTransport]
+        self.assertEqual(left, [])
+
+
+class OptionTests(SocketTestCase):
+    def test_tcp(self) -> None:
+        for name in ("TcpNoDelay", "TcpKeepAlive"):
+            for value in (True, False):
+                getattr(self.transport, f"set{name}")(value)
+                self.assertEqual(getattr(self.transport, f"get{name}")(), value)
+
+    def test_unix(self) -> None:
+        """
+        What is TCP's is left alone.
+        """
+        one, other = socket.socketpair()
+        self.addCleanup(other.close)
+        made, app = transport(self.reactor, one)
+        made.setTcpNoDelay(True)
+        app.close()
+        self.reactor.settle()
+        self.assertEqual(app.losses, ["done"])
