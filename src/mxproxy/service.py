@@ -80,11 +80,17 @@ class ProxyService(Service):
         reactor: Any,
         observers: Sequence[IConnectionObserver] = (),
         readPlan: Callable[[], Plan] | None = None,
+        inherited: Mapping[str, int] | None = None,
+        hasAdmin: bool = True,
     ) -> None:
         """
         @param observers: who else is told of connections, beside the logs.
         @param readPlan: makes a plan of what the files now say, when SIGHUP comes; whatever it
             raises is why they cannot be used.
+        @param inherited: descriptors of sockets that a parent process has opened, by
+            L{mxproxy.lifecycle.listening.key}.
+        @param hasAdmin: whether the admin interface is this process's; that of workers is their
+            parent's.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
         """
@@ -96,6 +102,7 @@ class ProxyService(Service):
         self._begun: float | None = None
         self._reactor = reactor
         self._readPlan = readPlan
+        self._inherited = inherited or {}
         self._signals: list[SignalHandler] = []
         self._retired: list[Listener] = []
         self._logs = AccessLogs(reactor)
@@ -115,11 +122,12 @@ class ProxyService(Service):
         )
         self.generation = Builder(plan, self._surroundings).build()
         self.admin: AdminListener | None = None
-        if plan.admin:
+        if plan.admin and hasAdmin:
             # Who has none need not load a web server.
             from .admin.listening import listenerFor
 
             self.admin = listenerFor(self, reactor)
+        self._drain: Drain | None = None
 
     @property
     def plan(self) -> Plan:
@@ -190,7 +198,7 @@ class ProxyService(Service):
 
     def _listen(self, listener: Listener) -> Listening:
         socket = Listening(listener)
-        socket.open(self._reactor)
+        socket.open(self._reactor, self._inherited)
         self.sockets.append(socket)
         self._listens(socket)
         return socket
@@ -253,18 +261,29 @@ class ProxyService(Service):
             for line in reasons(error):
                 self.log.error("not reloaded: {line}", line=line)
 
-    def reload(self, plan: Plan) -> None:
+    def build(self, plan: Plan) -> Generation:
+        """
+        What another plan comes to, beside the one that runs.
+
+        @raise ValueError: it cannot be run; the text is one line.
+        @raise OSError: a file cannot be used.
+        """
+        return Builder(plan, self._surroundings, self.generation).build()
+
+    def reload(self, plan: Plan, inherited: Mapping[str, int] | None = None) -> None:
         """
         Run another plan from now on.  Connections that are open keep theirs; only those of
         listeners that are gone are drained.
 
+        @param inherited: as before, for listeners that are new.
         @raise ValueError: it cannot be run; the text is one line.  Nothing has changed then.
         @raise OSError: a file cannot be used; nothing has changed.
         """
         if not self.running and self._signals:
             raise ValueError("the proxy is stopping")
+        self._inherited = inherited or {}
         before = self.generation
-        after = Builder(plan, self._surroundings, before).build()
+        after = self.build(plan)
         stay, need, gone = match(after.listeners, self.sockets)
         opened: list[Listening] = []
         try:
@@ -345,10 +364,11 @@ class ProxyService(Service):
         for socket in sockets:
             await socket.close()
         drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
+        self._drain = drain
         if self._signals:
             for number in STOP_SIGNALS:
                 self._handle(number, drain.hurry)
-        await self._drain(drain)
+        await self._finish(drain)
         self.certificates.stop()
         for cluster in self.generation.clusters.values():
             cluster.stop()
@@ -358,7 +378,16 @@ class ProxyService(Service):
             await self.admin.stop()
         await self._logs.stop()
 
-    async def _drain(self, drain: Drain) -> None:
+    def hurry(self) -> None:
+        """Stop draining: drop what is open."""
+        if self._drain is not None:
+            self._drain.hurry()
+
+    def reopenLogs(self) -> None:
+        """Open the access logs again, since they were renamed."""
+        self._logs.reopen()
+
+    async def _finish(self, drain: Drain) -> None:
         drain.start()
         try:
             await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)

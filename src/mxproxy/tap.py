@@ -22,6 +22,11 @@ def makeService(options: Options) -> IService:
 
     raiseSoftLimit()
     try:
+        if options["workers"] > 1:
+            # Who has one need not load this.
+            from .workers.supervisor import Supervisor, exitWith
+
+            return Supervisor(options, options["workers"], reactor, exitWith)
         return ProxyService(options.plan, reactor, readPlan=options.readPlan)
     except (ValueError, OSError) as error:
         refuse(str(error), EXIT_FILE)

@@ -37,6 +37,7 @@ DEFAULTS = {
     "mx-additional-label": [],
     "filter": [],
     "access-log": None,
+    "workers": 1,
     "drain-time": 20.0,
     "config": None,
     "connect-timeout": 10.0,

@@ -275,7 +275,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         (
             "--mode beside --config: the file says it; what goes with it is "
             "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --drain-time"
+            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
         ),
     ),
     (
@@ -283,7 +283,7 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         (
             "--mx-timeout beside --config: the file says it; what goes with it is "
             "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --drain-time"
+            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
         ),
     ),
     (

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
 from ..wire.metadata import FIELD_KEYS, LABELS_KEY, OWNER_KEY
 from .errors import ConfigurationError
+from .files import readFile
 
 
 def readNodeMetadata(path: str) -> dict[str, object]:
@@ -45,7 +45,7 @@ def readNodeMetadata(path: str) -> dict[str, object]:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return readFile(path).decode("utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the node metadata file {path!r}: {error.strerror}"

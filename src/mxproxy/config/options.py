@@ -36,6 +36,7 @@ from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter, split
 from .envoy import readPlan
 from .errors import ConfigurationError, reasons
+from .files import Files, recording
 from .nodemetadata import readNodeMetadata
 from .plan import (
     DRAIN_TIME,
@@ -80,6 +81,8 @@ _OFF = "off"
 
 #: The format of the access log that is mxproxy's own.
 OWN_FORMAT = "json"
+
+_WORKERS_LIMIT = 256
 
 
 # -- from text to value: each raises a ValueError that says what would be right
@@ -138,6 +141,12 @@ def _bytes(text: str) -> int:
     if not 0 < value <= _PREFIX_LIMIT:
         raise ValueError(f"that is no whole number of bytes from 1 to {_PREFIX_LIMIT}")
     return value
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _WORKERS_LIMIT:
+        raise ValueError(f"that is no whole number from 1 to {_WORKERS_LIMIT}")
+    return int(text)
 
 
 def _oneOf(*choices: str) -> Callable[[str], str]:
@@ -250,6 +259,10 @@ def _accessLogFormat(text: str) -> AccessLogPlan:
 
 def _logFile(text: str) -> str:
     return text if text == STDOUT else _file(text)
+
+
+#: What makes an absolute path of what is typed.
+_FILES = (_file, _logFile, _secretFile)
 
 
 # -- the table
@@ -595,6 +608,15 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 process=True,
             ),
             Option(
+                "workers",
+                "N",
+                "Accept in so many processes, one of them for each CPU, say. The first process "
+                "only looks after them: it is the one to be signalled.",
+                _workers,
+                "1",
+                process=True,
+            ),
+            Option(
                 "drain-time",
                 "SECONDS",
                 "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
@@ -650,12 +672,14 @@ class Options(usage.Options):
     was not given; lists for those that may be given several times.
 
     @ivar plan: what the options come to.
+    @ivar files: the files that it was made of, see L{mxproxy.config.files}.
     """
 
     synopsis = "[options]"
     optParameters = [[option.name, None, option.default, option.doc] for option in _OPTIONS]
 
     plan: Plan
+    files: Files
     _arguments: Sequence[str] = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -695,7 +719,9 @@ class Options(usage.Options):
             self._check(option, given.get(option.name, ()))
         self._checkAccessLog(self["access-log"])
         self._checkFormat(given)
-        self.plan = self.readPlan()
+        self._checkWorkers(self["workers"])
+        with recording() as self.files:
+            self.plan = self.readPlan()
 
     def readPlan(self) -> Plan:
         """
@@ -720,6 +746,28 @@ class Options(usage.Options):
                 service_accounts=self["stats-unknown-workload"] == "service-account",
             ),
         )
+
+    def forWorker(self) -> list[str]:
+        """
+        @return: arguments that mean the same in a process that begins in another directory and
+            is one of several.
+        """
+        checks = {option.name: option.check for option in _OPTIONS}
+        arguments = []
+        for name, texts in self._readGiven().items():
+            for text in texts:
+                value = checks[name](text) if checks[name] in _FILES else text
+                if name != "workers":
+                    arguments += [f"--{name}", str(value)]
+        return arguments
+
+    def _checkWorkers(self, count: int) -> None:
+        parent: Mapping[str, Any] = self.parent or {}
+        if count > 1 and parent.get("chroot"):
+            raise usage.UsageError(
+                "--workers with twistd's --chroot: a worker is a program of its own, which is "
+                "not there; leave one of them out"
+            )
 
     def _readGiven(self) -> dict[str, list[str]]:
         """

@@ -10,7 +10,8 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+from ..config.files import readFile
 
 
 class OptionError(ValueError):
@@ -83,7 +84,7 @@ class Options:
         """
         path = self.text(name)
         try:
-            return Path(path).read_bytes()
+            return readFile(path)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise OptionError(f"{name}={path!r} cannot be read: {why}") from error

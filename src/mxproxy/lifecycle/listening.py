@@ -7,17 +7,16 @@ socket is the same, and from one connection to the next another listener takes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
 
-from ..config.descriptions import withBacklog
+from ..config.plan import ListenerPlan
 from ..transports.accept import serve
+from .adopting import adopt, openEndpoint
 from .generation import Listener
 
 
@@ -25,6 +24,10 @@ class CannotListen(ValueError):
     """
     An address cannot be listened on; the text, one line, says which, for whom and why.
     """
+
+    def __init__(self, plan: ListenerPlan, why: Exception) -> None:
+        reason = " ".join(str(why).split())
+        super().__init__(f"listener {plan.name}: {plan.endpoint}: {reason}")
 
 
 class AcceptFactory(Factory):
@@ -78,19 +81,20 @@ class Listening:
         """Who takes its connections."""
         return self.factory.listener
 
-    def open(self, reactor: Any) -> None:
+    def open(self, reactor: Any, inherited: Mapping[str, int]) -> None:
         """
+        @param inherited: descriptors of sockets that are open already, by L{key}.
         @raise CannotListen: it cannot be opened.
         """
-        opened: list[IListeningPort] = []
-        refused: list[Failure] = []
-        endpoint = serverFromString(reactor, withBacklog(self.endpoint))
-        endpoint.listen(self.factory).addCallbacks(opened.append, refused.append)
-        if refused:
-            reason = " ".join(str(refused[0].value).split())
-            name = self.listener.plan.name
-            raise CannotListen(f"listener {name}: {self.endpoint}: {reason}")
-        (port,) = opened
+        plan = self.listener.plan
+        descriptor = inherited.get(key(plan))
+        try:
+            if descriptor is None:
+                port = openEndpoint(reactor, self.endpoint, self.factory)
+            else:
+                port = adopt(reactor, descriptor, self.factory)
+        except Exception as error:  # noqa: BLE001 - any kind of endpoint's
+            raise CannotListen(plan, error) from None
         serve(port)
         self.port = self.listener.factory.guard(port)
 
@@ -101,9 +105,33 @@ class Listening:
         return maybeDeferred(self.port.stopListening)
 
 
+def key(plan: ListenerPlan) -> str:
+    """
+    What a listener's socket is known by, between processes.
+    """
+    return f"{plan.name} {plan.endpoint}"
+
+
+class ISocket(Protocol):
+    """
+    A socket, for L{match}.
+    """
+
+    @property
+    def endpoint(self) -> str:
+        """What it was opened by."""
+
+    @property
+    def listener(self) -> Listener:
+        """Who takes its connections."""
+
+
+S = TypeVar("S", bound=ISocket)
+
+
 def match(
-    listeners: Iterable[Listener], before: Iterable[Listening]
-) -> tuple[list[tuple[Listening, Listener]], list[Listener], list[Listening]]:
+    listeners: Iterable[Listener], before: Iterable[S]
+) -> tuple[list[tuple[S, Listener]], list[Listener], list[S]]:
     """
     Which socket is whose.  C{tcp:0} is another socket for each listener, so names count first.
 

@@ -136,10 +136,11 @@ class AccessLogs:
         if self._signal is not None:
             return
         # It is what tells a proxy to reopen its logs; one without any goes on running.
-        self._signal = SignalHandler(signal.SIGUSR1, self._reopen, self._reactor, chain=True)
+        self._signal = SignalHandler(signal.SIGUSR1, self.reopen, self._reactor, chain=True)
         self._signal.install()
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
+        """Open all files again."""
         for key in self._running:
             self._writers[key].reopen()
 

@@ -301,6 +301,7 @@ STATS: Sequence[Stat] = (
         merge=Merge.MIN,
     ),
     Stat("server.reload_accepted", "Configurations that were read again and run.", envoy=False),
+    Stat("server.worker_restarts", "Workers started in the place of dead ones.", envoy=False),
     Stat("server.reload_rejected", "Configurations that could not be used.", envoy=False),
     # -- the telemetry itself
     Stat(

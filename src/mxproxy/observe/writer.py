@@ -11,11 +11,14 @@ half of is finished before the next.  What a line says is not known here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import stat
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from twisted.logger import Logger
@@ -35,6 +38,37 @@ BLOCK_BYTES = 64 * 1024
 _FILE_MODE = 0o644
 
 _DESCRIPTORS = {STDOUT: 1, STDERR: 2}
+
+# A file that whoever writes to the same logs locks meanwhile, if other processes do.
+_locks: list[int] = []
+
+
+def shareWith(lock: int, standardError: int) -> None:
+    """
+    Other processes write to the same logs: whoever writes keeps the others from it until its
+    lines are out.  A regular file needs no such thing (C{O_APPEND}), but a pipe takes no more than
+    4 KiB at once that is not mixed with others', and standard output may be one.
+
+    @param lock: a file that all of them have; locks are the processes' (POSIX record locks).
+    @param standardError: what takes the place of descriptor 2.
+    """
+    _locks[:] = [lock]
+    _DESCRIPTORS[STDERR] = standardError
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    if not _locks:
+        yield
+        return
+    (lock,) = _locks
+    # A byte for each log, that one of them may be stuck.
+    place = zlib.crc32(os.fsencode(path))
+    fcntl.lockf(lock, fcntl.LOCK_EX, 1, place)
+    try:
+        yield
+    finally:
+        fcntl.lockf(lock, fcntl.LOCK_UN, 1, place)
 
 
 def openLog(path: str) -> int:
@@ -267,8 +301,9 @@ class Writer:
         block = memoryview(b"".join(line.text for line in (*begun, *lines)))
         written = 0
         try:
-            while written < len(block):
-                written += self._writeSome(block[written:])
+            with _alone(self.path):
+                while written < len(block):
+                    written += self._writeSome(block[written:])
         except OSError as error:
             self._failed((*begun, *lines), written, error)
         else:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from mxproxy.config.files import readFile
 from mxproxy.tls.keyfile import refuseWritable
 from mxproxy.tls.settings import PEM, TLSConfigurationError
 
@@ -154,8 +155,7 @@ def read(source: PEM, what: str) -> bytes:
         return source.text
     assert source.path is not None
     try:
-        with open(source.path, "rb") as file:
-            return file.read()
+        return readFile(source.path)
     except (OSError, ValueError) as error:
         # A path with a NUL in it is a ValueError.
         why = getattr(error, "strerror", None) or error

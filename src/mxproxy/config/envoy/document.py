@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import yaml
 
 from ..errors import ConfigurationError
+from ..files import readFile
 
 #: More than any file that a person or a control plane has written; aliases of aliases can
 #: make a file of a few lines as large as memory.
@@ -69,7 +70,7 @@ def readDocument(path: str) -> object:
 
 def _read(path: str) -> str:
     try:
-        return File(path).read_text(encoding="utf-8-sig")
+        return readFile(path).decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"cannot read {path!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from ...files import readFile
 from ..faults import Faults, Path
 from ..rules import seconds
 
@@ -103,8 +104,7 @@ def sourceBytes(source: Any, path: Path, faults: Faults) -> bytes | None:
             )
         return value
     try:
-        with open(source.filename, "rb") as file:
-            return file.read()
+        return readFile(source.filename)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         faults.add(path / "filename", f"cannot read {source.filename!r}: {why}")
