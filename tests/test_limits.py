@@ -215,6 +215,37 @@ class HandshakeTests(ProxyTestCase):
         self.assertEqual(self.told[-1], self.OVERFLOW)
         self.assertEqual(self.dropped(), 1)
 
+    def test_theLoudest(self) -> None:
+        """
+        Of the source that has most: whoever is alone stays, however long he takes.
+        """
+        reactor = MemoryReactor()
+        handshakes, dropped = Handshakes(4), Counters()
+
+        def open_(last: int) -> Connection:
+            connection = Connection("inbound", reactor.seconds)
+            address = IPv4Address("TCP", f"192.0.2.{last}", 1)
+            connection.opened(MemoryTransport(reactor, peer=address))
+            handshakes.begun(connection, dropped.count)
+            return connection
+
+        def isDropped(connection: Connection) -> bool:
+            return connection.downstream.close_reason.startswith("handshake_overflow")
+
+        alone = open_(1)
+        loud = [open_(2) for _ in range(3)]
+        for _ in range(20):
+            loud.append(open_(2))
+            self.assertEqual(len(handshakes), 4)
+        other = open_(3)
+        self.assertEqual([isDropped(each) for each in loud], [True] * 21 + [False] * 2)
+        self.assertFalse(isDropped(alone) or isDropped(other))
+        for each in (alone, other, *loud):
+            handshakes.over(each)
+        self.assertEqual((len(handshakes), handshakes._of), (0, {}))
+        handshakes.makeRoom()
+        self.assertEqual(dropped, {"downstream_cx_handshake_overflow": 21})
+
     def test_finished(self) -> None:
         """
         Who has finished is not counted any more; who has gone by himself neither.

@@ -110,6 +110,22 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.guarded.getsockname(), "name")
         self.assertTrue(self.port.reading)
 
+    def test_inATurn(self) -> None:
+        """
+        A few in a row, then others have their turn; the next is accepted in the one after that.
+        """
+        for _ in range(3):
+            for _ in range(openfiles.ACCEPTS):
+                self.guarded.accept()
+            self.assertRaises(BlockingIOError, self.guarded.accept)
+            self.assertTrue(self.port.reading)
+        self.guarded.accept()
+        self.listening.next = BlockingIOError(errno.EAGAIN, "nobody")
+        self.assertRaises(BlockingIOError, self.guarded.accept)
+        self.listening.next = Accepted(10)
+        for _ in range(openfiles.ACCEPTS):
+            self.guarded.accept()
+
     def test_near(self) -> None:
         """
         The last one that is accepted is the first that is near the limit; then none is, until

@@ -10,11 +10,11 @@ costs an accept, a close and a number.  As in Envoy (C{downstream_cx_overflow}),
 connects can go elsewhere; in a queue it would wait for others to leave.
 
 Handshakes are another matter.  A peer that has not finished its own has proven nothing, and costs
-as much memory as one that has.  When there are too many of them, the one that has waited longest
-makes room: an honest handshake takes milliseconds, so a flood of half-open connections drops its
-own, and to keep others out it would have to open as many in such a moment.  (More honest ones at
-once than the default would take one process more than a second to serve.)  To refuse new ones
-instead would be to let whoever comes first, and stalls, keep everybody out.
+as much memory as one that has.  When there are too many of them one has to make room: of the source
+that has most, the one that has waited longest.  So a flood of half-open connections drops its own:
+its sources have more of them than anybody honest, whose handshakes take milliseconds.  (More honest
+ones at once than the default would take one process more than a second to serve.)  To refuse new
+ones instead would be to let whoever comes first, and stalls, keep everybody out.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ class Handshakes:
 
     def __init__(self, most: int = MAX_HANDSHAKES) -> None:
         self.most = most
-        # In the order of their age.
-        self._waiting: dict[Connection, Callable[[str], None]] = {}
+        self._number = 0
+        # By their sources, and each source's in the order of their age.
+        self._of: dict[str, dict[Connection, Callable[[str], None]]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._number
 
     def begun(self, connection: Connection, count: Callable[[str], None]) -> None:
         """
@@ -57,25 +58,33 @@ class Handshakes:
 
         @param count: called with C{downstream_cx_handshake_overflow} when this one has to.
         """
-        if len(self._waiting) >= self.most:
+        if self._number >= self.most:
             self.makeRoom()
-        self._waiting[connection] = count
+        self._of.setdefault(sourceOf(connection), {})[connection] = count
+        self._number += 1
         connection.whenArrived = self.over
 
     def over(self, connection: Connection) -> None:
         """It has arrived, or is closed."""
-        self._waiting.pop(connection, None)
+        source = sourceOf(connection)
+        own = self._of.get(source, {})
+        if own.pop(connection, None) is not None:
+            self._number -= 1
+            if not own:
+                del self._of[source]
 
     def makeRoom(self, age: float = 0.0) -> None:
         """
-        Drop the one that has waited longest, if there is one.
+        Drop one, if there is one: of the source that has most, the one that has waited longest.
 
         @param age: seconds; a younger one is let be.
         """
-        connection = next(iter(self._waiting), None)
-        if connection is None or connection.duration < age:
+        if not self._number:
             return
-        count = self._waiting.pop(connection)
+        connection, count = next(iter(max(self._of.values(), key=len).items()))
+        if connection.duration < age:
+            return
+        self.over(connection)
         count("downstream_cx_handshake_overflow")
         connection.downstream.closing(
             "handshake_overflow: the oldest of too many unfinished handshakes made room"
@@ -143,7 +152,7 @@ class Admission:
         """It was let in."""
         self._open += 1
         if self._limits.connections_per_address is not None:
-            of = source(connection.downstream.address)
+            of = sourceOf(connection)
             self._of[of] = self._of.get(of, 0) + 1
         self._handshakes.begun(connection, self._count)
 
@@ -158,13 +167,20 @@ class Admission:
         self._handshakes.over(connection)
         self._open -= 1
         if self._limits.connections_per_address is not None:
-            downstream = connection.downstream
-            of = source(downstream.direct_address or downstream.address)
+            of = sourceOf(connection)
             left = self._of.get(of, 0) - 1
             if left > 0:
                 self._of[of] = left
             else:
                 self._of.pop(of, None)
+
+
+def sourceOf(connection: Connection) -> str:
+    """
+    Whose it is, by its socket, whatever a PROXY header has said meanwhile.
+    """
+    peer = connection.downstream
+    return source(peer.direct_address or peer.address)
 
 
 def source(address: Any) -> str:

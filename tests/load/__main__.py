@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(idle(connections, echo), flush=True)
     bad = 0
     for limit in ((), ("--max-handshakes", str(2 * options.stalled))):
-        result = stalled(options.stalled, options.seconds, options.stalled / 5, *limit)
+        result = stalled(options.stalled, options.seconds, options.stalled / 10, *limit)
         print(result, flush=True)
         if result.beside.worst > PROMISE:
             print(f"  worse than promised: p99 above {PROMISE * 1000:g} ms")

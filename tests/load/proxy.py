@@ -10,9 +10,11 @@ import resource
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.processes import Failed, Process, freePort, waitUntil
+from benchmarks.processes import Failed, Process, freePort
 from mxproxy.pki import Authority
 
 from .client import Files
@@ -112,6 +114,20 @@ class Inbound:
         for process in reversed(self._processes):
             process.stop()
         shutil.rmtree(self.directory)
+
+
+def waitUntil(condition: Callable[[], bool], seconds: float) -> bool:
+    """
+    Ask for C{condition} until it is true.
+
+    @return: whether it was, within C{seconds}.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def filesAllowed() -> int:

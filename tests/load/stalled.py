@@ -18,10 +18,8 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
-from benchmarks.processes import waitUntil
-
 from .client import SOURCES, Files, ask, clientHello, join
-from .proxy import Inbound, filesAllowed
+from .proxy import Inbound, filesAllowed, waitUntil
 
 #: Requests a second on connections that are open, and new connections a second.
 REQUESTS, NEW = 100.0, 10.0
@@ -103,9 +101,14 @@ def _stall(pipe: Pipe, port: int, count: int, files: Files, rate: float) -> None
     says = itertools.cycle((b"", hello, b"", hello[:-1]))
     selector = selectors.DefaultSelector()
     open_, made = 0, 0
-    begun = time.monotonic()
+    last, due = time.monotonic(), 0.0
     while not pipe.poll():
-        while open_ < count and made < (time.monotonic() - begun) * rate:
+        now = time.monotonic()
+        # What was not used is not made up for: a tenth of a second's share at most.
+        due = min(due + (now - last) * rate, rate / 10)
+        last = now
+        while open_ < count and due >= 1:
+            due -= 1
             own = socket.socket()
             own.bind((f"127.0.0.{2 + SOURCES + made % SOURCES}", 0))
             own.setblocking(False)
@@ -181,8 +184,11 @@ def stalled(count: int, seconds: float, rate: float, *options: str) -> Result:
         memory, files = inbound.memory, inbound.openFiles
         process.start()
         # Until they are there, or as many as the proxy lets be.
-        waitUntil(lambda: inbound.openFiles >= files + count, 3 + count / rate)
-        beside = traffic(inbound.port, honest, seconds)
+        waitUntil(lambda: inbound.openFiles >= files + count, 10 + count / rate)
+        try:
+            beside = traffic(inbound.port, honest, seconds)
+        except (OSError, AssertionError) as error:
+            raise AssertionError(f"{error}\n{inbound.reasons()}\n{inbound.said[-2000:]}") from error
         most, with_ = inbound.openFiles - files, inbound.memory
         ours.send(None)
         made = ours.recv()

@@ -515,7 +515,7 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "max-handshakes",
                 "NUMBER",
                 "How many accepted connections may be in their TLS handshake or exchange; when "
-                "there is one too many, the one that has waited longest is dropped. Also beside "
+                "there is one too many, one of the address that has most is dropped. Also beside "
                 "--config.",
                 _number,
                 f"{MAX_HANDSHAKES}",
