@@ -97,7 +97,9 @@ class ProxyService(Service):
         self.counters = Counters()
         self.connections = LiveConnections()
         self.sockets: list[Listening] = []
-        self.certificates = CertificateReloader(reactor, plan.tls_reload_interval)
+        self.certificates = CertificateReloader(
+            reactor, plan.tls_reload_interval, plan.tls_session_resumption
+        )
         self.healthy = True
         self._begun: float | None = None
         self._reactor = reactor

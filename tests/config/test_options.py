@@ -53,6 +53,8 @@ DEFAULTS = {
     "max-connections-per-address": None,
     "max-handshakes": 1024,
     "tls-crl": None,
+    "tls-session-resumption": "off",
+    "tls-profile": "intermediate",
     "admin": None,
     "admin-host": [],
     "service": None,

@@ -5,11 +5,25 @@ nothing had happened, and those that come have what is new.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.pki import Authority
-from mxproxy.testing import Application, Sidecars
-from mxproxy.testing.sidecars import CLIENT_ID, SERVER_ID
+from mxproxy.testing import Application, MemoryReactor, Proxy, Sidecars
+from mxproxy.testing.application import ApplicationFactory
+from mxproxy.testing.sidecars import (
+    CLIENT_ID,
+    INBOUND,
+    OUTBOUND,
+    SERVER,
+    SERVER_ID,
+    dial,
+    onePlan,
+)
+from mxproxy.tls.verify import Verifier
+from mxproxy.wire.metadata import Node
 from tests.tls.directory import Directory, texts
 
 # Longer than a look and a second's rest.
@@ -130,3 +144,76 @@ class RotationTests(SynchronousTestCase):
         self.sidecars.reactor.advance(SOON)
         self.assertIsNotNone(self.open())
         self.check()
+
+
+class SessionTests(SynchronousTestCase):
+    """
+    A pair that resumes sessions: who is who in the log is the same, and a renewal ends them.
+    """
+
+    def setUp(self) -> None:
+        self.again = 0
+        real = Verifier.again
+
+        def again(verifier: Verifier, connection: Any) -> bool:
+            self.again += 1
+            return real(verifier, connection)
+
+        self.patch(Verifier, "again", again)
+        self.ca = Authority.create()
+        self.files = Directory(self.mktemp())
+        self.files.write(texts(self.ca.issue(SERVER_ID), self.ca))
+        client = Directory(self.mktemp())
+        client.write(texts(self.ca.issue(CLIENT_ID), self.ca))
+        self.reactor = MemoryReactor()
+        self.servers = ApplicationFactory()
+        self.reactor.listenTCP(SERVER, self.servers)
+        self.inbound, self.outbound = (
+            Proxy(replace(plan, tls_session_resumption=True), self.reactor)
+            for plan in (
+                onePlan(Node(), INBOUND, SERVER, downstream=self.files.server()),
+                onePlan(Node(), OUTBOUND, INBOUND, upstream=client.client(accepted=(SERVER_ID,))),
+            )
+        )
+
+    def open(self) -> bool:
+        """
+        A connection through both.
+
+        @return: whether its session was resumed.
+        """
+        before = self.again
+        application = dial(self.reactor, OUTBOUND)
+        application.write(b"?")
+        self.reactor.settle()
+        self.servers.built[-1].write(b"!")
+        self.reactor.settle()
+        self.assertEqual(application.received, b"!")
+        client = self.inbound.connection.downstream
+        server = self.outbound.connection.upstream
+        self.assertEqual((client.principals, server.principals), ((CLIENT_ID,), (SERVER_ID,)))
+        for peer in (client, server):
+            self.assertIsNotNone(peer.certificate)
+        application.close()
+        self.reactor.settle()
+        self.assertIn(self.again - before, (0, 2))
+        return self.again > before
+
+    def test_pair(self) -> None:
+        self.assertEqual([self.open() for _ in range(3)], [False, True, True])
+        self.files.rename(texts(self.ca.issue(SERVER_ID), self.ca))
+        self.inbound.service.certificates.reloadNow()
+        self.assertEqual([self.open() for _ in range(3)], [False, True, True])
+
+    def test_authoritySwap(self) -> None:
+        """
+        The server trusts another CA from now on: a session of before is none.
+        """
+        self.assertEqual([self.open() for _ in range(2)], [False, True])
+        self.files.rename({"ca.crt": Authority.create("other.example").cert_pem})
+        self.inbound.service.certificates.reloadNow()
+        application = dial(self.reactor, OUTBOUND)
+        application.write(b"?")
+        self.reactor.advance(2.0)
+        self.assertIn("unknown_ca", self.inbound.connection.close_reason)
+        self.assertEqual(application.received, b"")

@@ -32,6 +32,7 @@ from ..plugins import UnknownFilter, findFilter
 from ..socketoptions import SocketOption, keepalive, userTimeout
 from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
+from ..tls.settings import TLSProfile
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter, split
 from .envoy import readPlan
@@ -355,6 +356,14 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option("tls-key", "FILE", "The certificate's key, PEM.", _file),
             Option("tls-ca", "FILE", "The CAs trusted to sign a peer's certificate, PEM.", _file),
             Option(
+                "tls-profile",
+                "|".join(profile.value for profile in TLSProfile),
+                "TLS versions and cipher suites, by the names of Mozilla's guideline: "
+                "intermediate is TLS 1.2 and 1.3, modern is 1.3 alone.",
+                _oneOf(*(profile.value for profile in TLSProfile)),
+                TLSProfile.INTERMEDIATE.value,
+            ),
+            Option(
                 "tls-crl",
                 "FILE",
                 "Certificates that the CAs have revoked, PEM, one list (CRL) or several. Each "
@@ -377,6 +386,15 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "what is new when it is good as a whole.",
                 _seconds,
                 "5",
+                process=True,
+            ),
+            Option(
+                "tls-session-resumption",
+                "off|on",
+                "on: TLS sessions are resumed for 5 minutes, which saves most of a handshake; "
+                "certificates are judged again each time, and a renewal ends all sessions.",
+                _oneOf("off", "on"),
+                "off",
                 process=True,
             ),
             Option("upstream-sni", "NAME", "The server name to ask the upstream for.", _serverName),
@@ -738,6 +756,7 @@ class Options(usage.Options):
             drain_time=self["drain-time"],
             max_handshakes=self["max-handshakes"],
             tls_reload_interval=self["tls-reload-interval"],
+            tls_session_resumption=self["tls-session-resumption"] == "on",
             admin=self["admin"] or plan.admin,
             admin_hosts=tuple(self["admin-host"]),
             stats=StatsPlan(
@@ -851,6 +870,7 @@ class Options(usage.Options):
                 tls_key=self["tls-key"],
                 tls_ca=self["tls-ca"],
                 tls_crl=self["tls-crl"],
+                tls_profile=TLSProfile(self["tls-profile"]),
                 upstream_sni=self["upstream-sni"],
                 upstream_san=tuple(self["upstream-san"]),
                 connect_timeout=self["connect-timeout"],

@@ -366,6 +366,7 @@ class Plan:
     @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
         their listener is taken away.
     @ivar tls_reload_interval: how often the files of TLS are looked at, in seconds.
+    @ivar tls_session_resumption: resume TLS sessions, where a chain's settings allow it.
     @ivar max_handshakes: how many accepted connections may be in their listener filters, TLS
         or exchange at once.
     """
@@ -379,4 +380,5 @@ class Plan:
     stats: StatsPlan = StatsPlan()
     drain_time: float = DRAIN_TIME
     tls_reload_interval: float = 5.0
+    tls_session_resumption: bool = False
     max_handshakes: int = MAX_HANDSHAKES

@@ -25,7 +25,7 @@ from ..filters.tcp_proxy import TCPProxy
 from ..socketoptions import SocketOption
 from ..timeouts import Timeouts
 from ..tls.context import ClientContext, ServerContext
-from ..tls.settings import PEM, ClientTLS, ServerTLS, TLSConfigurationError
+from ..tls.settings import PEM, ClientTLS, ServerTLS, TLSConfigurationError, TLSProfile
 from ..wire.metadata import Node
 from .errors import ConfigurationError
 from .plan import (
@@ -98,6 +98,7 @@ class Sidecar:
     tls_key: str | None
     tls_ca: str | None
     tls_crl: str | None
+    tls_profile: TLSProfile
     upstream_sni: str | None
     upstream_san: tuple[str, ...]
     connect_timeout: float
@@ -199,6 +200,7 @@ def _downstreamTLS(sidecar: Sidecar) -> ServerTLS:
         key=_pem(sidecar.tls_key),
         authorities=_pem(sidecar.tls_ca),
         crl=_pem(sidecar.tls_crl),
+        profile=sidecar.tls_profile,
         alpn=SIDECAR_ALPN,
         key_log=sidecar.tls_keylog,
     )
@@ -211,6 +213,7 @@ def _upstreamTLS(sidecar: Sidecar) -> ClientTLS | None:
     simple = ClientTLS(
         authorities=_pem(sidecar.tls_ca),
         crl=_pem(sidecar.tls_crl),
+        profile=sidecar.tls_profile,
         accepted=sidecar.upstream_san,
         server_name=sidecar.upstream_sni,
         key_log=sidecar.tls_keylog,

@@ -28,44 +28,22 @@ from mxproxy.tls.explain import reasons
 from mxproxy.tls.keyfile import keyFileToWatch
 from mxproxy.tls.keylog import keyLogger, warningOf
 from mxproxy.tls.pem import certificates, credential, datesToWatch
+from mxproxy.tls.profiles import useProfile
+from mxproxy.tls.resumption import LIFETIME, ResumableConnection, Sessions, collect
 from mxproxy.tls.revocation import listsOf, listsToWatch
 from mxproxy.tls.settings import (
-    CipherProfile,
     ClientTLS,
     ServerTLS,
     TLSConfigurationError,
     TLSSettings,
-    TLSVersion,
 )
-from mxproxy.tls.verify import Record, recordOf, verifier
-
-# Mozilla's "intermediate" guideline 5.7, https://wiki.mozilla.org/Security/Server_Side_TLS,
-# without its DHE suites: those need Diffie-Hellman parameters of our own, and whoever
-# speaks TLS 1.2 with AEAD suites speaks ECDHE too.  As the guideline says, the client's
-# order decides.  Suites of TLS 1.3 are OpenSSL's default three, which are the guideline's.
-_CIPHERS = {
-    CipherProfile.INTERMEDIATE: (
-        b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-        b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-        b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-    )
-}
-
-_VERSIONS = {
-    TLSVersion.TLS12: SSL.TLS1_2_VERSION,
-    TLSVersion.TLS13: SSL.TLS1_3_VERSION,
-}
+from mxproxy.tls.verify import Record, Verifier, recordOf
 
 # Renegotiation and compression have been attacked and are of no use here (CVE-2009-3555,
-# CVE-2012-4929).  Tickets are resumption, which is off: a resumed session brings no
-# certificate, and so skips whatever is checked of it (CVE-2025-23419).
-# An end of TCP in place of a close_notify is for the transport to judge (mxproxy.transports.tls):
-# OpenSSL would refuse to write any more.
+# CVE-2012-4929).  An end of TCP in place of a close_notify is for the transport to judge
+# (mxproxy.transports.tls): OpenSSL would refuse to write any more.
 _OPTIONS = (
-    SSL.OP_NO_RENEGOTIATION
-    | SSL.OP_NO_COMPRESSION
-    | SSL.OP_NO_TICKET
-    | getattr(SSL, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | getattr(SSL, "OP_IGNORE_UNEXPECTED_EOF", 0)
 )
 
 # A ClientHello has room for tens of thousands of names; browsers offer three, Istio three.
@@ -102,8 +80,8 @@ def describe(connection: SSL.Connection) -> TLSFacts:
     """
     The facts of a connection whose handshake is finished.
 
-    Principals are those of a certificate that this very handshake has verified.  Should
-    sessions ever be resumed, a resumed one has none until it is verified anew.
+    Principals are those of a certificate that was judged for this very connection, be it that
+    of a resumed session (L{mxproxy.tls.resumption}).
     """
     record = recordOf(connection)
     asked = connection.get_servername()
@@ -128,7 +106,11 @@ class ServerContext:
     @ivar warnings: one line each, of what works but should be looked at.
     """
 
-    def __init__(self, settings: ServerTLS) -> None:
+    def __init__(self, settings: ServerTLS, resumption: bool = False) -> None:
+        """
+        @param resumption: let clients resume their sessions.
+        @raise TLSConfigurationError: the settings cannot be used.
+        """
         if settings.certificate is None:
             raise TLSConfigurationError("a TLS server needs a certificate and its key")
         if settings.require_client_certificate and settings.authorities is None:
@@ -141,7 +123,8 @@ class ServerContext:
             )
         self.settings = settings
         authorities = _authorities(settings)
-        self._context, self.warnings = _newContext(settings, authorities)
+        lists = listsOf(settings)
+        self._context, self.warnings = _newContext(settings, authorities, lists)
         mode = SSL.VERIFY_NONE
         if authorities:
             mode = SSL.VERIFY_PEER
@@ -150,16 +133,29 @@ class ServerContext:
                 self._context.add_client_ca(authority)
         if settings.require_client_certificate or settings.accepted:
             mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-        self._context.set_verify(mode, verifier(settings.accepted))
+        required = bool(mode & SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        self._verifier = Verifier(settings.accepted, lists, required)
+        self._context.set_verify(mode, self._verifier)
         self._context.set_alpn_select_callback(_alpnSelector(settings.alpn))
         # A session is good for the context it was made by and no other (CVE-2025-23419).
         self._context.set_session_id(os.urandom(32))
+        self._resumption = resumption and settings.resumable
+        if self._resumption:
+            self._context.set_timeout(LIFETIME)
+            # A session of TLS 1.2 remembers the server name only if somebody has taken it.
+            self._context.set_tlsext_servername_callback(_takeAnyName)
+        else:
+            self._context.set_options(SSL.OP_NO_TICKET)
 
     def connection(self, socket: sockets.socket | None = None) -> SSL.Connection:
         """
         A new connection that awaits a ClientHello, over memory or over C{socket}.
         """
-        connection = SSL.Connection(self._context, socket)
+        if self._resumption:
+            again = self._verifier.again if self.settings.authorities is not None else None
+            connection: SSL.Connection = ResumableConnection.make(self._context, socket, again)
+        else:
+            connection = SSL.Connection(self._context, socket)
         connection.set_app_data(Record())
         connection.set_accept_state()
         return connection
@@ -173,7 +169,11 @@ class ClientContext:
     @ivar warnings: one line each, of what works but should be looked at.
     """
 
-    def __init__(self, settings: ClientTLS) -> None:
+    def __init__(self, settings: ClientTLS, resumption: bool = False) -> None:
+        """
+        @param resumption: take sessions up again.
+        @raise TLSConfigurationError: the settings cannot be used.
+        """
         accepted = settings.accepted
         simple = settings.certificate is None and settings.verify_name and settings.verify
         if not accepted and simple and settings.server_name is not None:
@@ -196,13 +196,21 @@ class ClientContext:
                 )
         self.settings = settings
         self._sni = _sni(settings.server_name)
-        self._context, self.warnings = _newContext(settings, _authorities(settings))
+        lists = listsOf(settings)
+        self._context, self.warnings = _newContext(settings, _authorities(settings), lists)
         if settings.authorities is None:
             self._context.set_default_verify_paths()
         if settings.alpn:
             self._context.set_alpn_protos([_alpnName(name) for name in settings.alpn])
         mode = SSL.VERIFY_PEER if settings.verify else SSL.VERIFY_NONE
-        self._context.set_verify(mode, verifier(accepted) if settings.verify else _anybody)
+        self._verifier = Verifier(accepted, lists) if settings.verify else None
+        self._context.set_verify(mode, self._verifier or _anybody)
+        self._sessions: Sessions | None = None
+        if resumption and settings.resumable:
+            self._sessions = Sessions()
+            self._context.set_info_callback(collect)
+        else:
+            self._context.set_options(SSL.OP_NO_TICKET)
         if not settings.verify:
             self.warnings = (*self.warnings, "whoever answers is believed: no CA is given")
 
@@ -210,12 +218,27 @@ class ClientContext:
         """
         A new connection that begins with a ClientHello, over memory or over C{socket}.
         """
-        connection = SSL.Connection(self._context, socket)
+        sessions = self._sessions
+        if sessions is None:
+            return self._begin(SSL.Connection(self._context, socket))
+        again = None if self._verifier is None else self._verifier.again
+        connection = ResumableConnection.make(self._context, socket, again, sessions)
+        self._begin(connection)
+        connection.offer()
+        return connection
+
+    def _begin(self, connection: SSL.Connection) -> SSL.Connection:
         connection.set_app_data(Record(self.settings.alpn))
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
         connection.set_connect_state()
         return connection
+
+
+def _takeAnyName(_: SSL.Connection) -> None:
+    """
+    A server name callback for which each name is right.
+    """
 
 
 def _anybody(*_: object) -> bool:
@@ -265,21 +288,15 @@ def _authorities(settings: TLSSettings) -> Sequence[x509.Certificate]:
 
 
 def _newContext(
-    settings: TLSSettings, authorities: Sequence[x509.Certificate]
+    settings: TLSSettings,
+    authorities: Sequence[x509.Certificate],
+    lists: Sequence[x509.CertificateRevocationList],
 ) -> tuple[SSL.Context, tuple[str, ...]]:
     """
     What both sides have in common, and the warnings about it.
     """
-    minimum, maximum = _VERSIONS[settings.minimum], _VERSIONS[settings.maximum]
-    if minimum > maximum:
-        raise TLSConfigurationError(
-            f"the oldest TLS version to speak, {settings.minimum.value}, is newer than the "
-            f"newest, {settings.maximum.value}: swap them"
-        )
     context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(minimum)
-    context.set_max_proto_version(maximum)
-    context.set_cipher_list(_CIPHERS[settings.ciphers])
+    useProfile(context, settings)
     context.set_options(_OPTIONS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     # About 34 KB less for an idle connection (SSL_CTX_set_mode(3)).  pyOpenSSL itself sets
@@ -291,7 +308,6 @@ def _newContext(
         store.add_cert(crypto.X509.from_cryptography(authority))
     # An intermediate among the authorities is trusted without its root, as in Envoy.
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    lists = listsOf(settings)
     for one in lists:
         store.add_crl(one)
     if lists:

@@ -69,11 +69,14 @@ class TLSContexts:
         settings: TLSSettings,
         reading: Reading,
         count: Callable[[str], None] = lambda name: None,
+        resumption: bool = False,
     ) -> None:
         """
         @param count: counts events of the chain's.
+        @param resumption: resume sessions, each context its own.
         @raise TLSConfigurationError: the settings cannot be used.
         """
+        self._resumption = resumption
         self.name = name
         self.settings = settings
         self._count = count
@@ -91,8 +94,8 @@ class TLSContexts:
         """
         settings = reading.applied(self.settings)
         if isinstance(settings, ServerTLS):
-            return ServerContext(settings)
-        return ClientContext(settings)  # type: ignore[arg-type]
+            return ServerContext(settings, self._resumption)
+        return ClientContext(settings, self._resumption)  # type: ignore[arg-type]
 
     def exchange(self, context: Context) -> None:
         """
@@ -249,12 +252,14 @@ class CertificateReloader:
 
     log = Logger()
 
-    def __init__(self, clock: Any, interval: float = INTERVAL) -> None:
+    def __init__(self, clock: Any, interval: float = INTERVAL, resumption: bool = False) -> None:
         """
         @param clock: an L{IReactorTime<twisted.internet.interfaces.IReactorTime>}; if it is an
             L{IReactorThreads}, too, files are read in its threads.
         @param interval: how often to look, in seconds.
+        @param resumption: resume sessions (L{mxproxy.tls.resumption}).
         """
+        self._resumption = resumption
         self._clock = clock
         self._interval = interval
         self._sets: dict[object, _Set] = {}
@@ -279,7 +284,7 @@ class CertificateReloader:
         files = self._sets.get(key)
         if files is None:
             files = _Set(settings, firstReading(settings))
-        contexts = TLSContexts(name, settings, files.reading, count)
+        contexts = TLSContexts(name, settings, files.reading, count, self._resumption)
         files.users.add(contexts)
         self._sets[key] = files
         if self._running and self._timer is None and not self._lock.locked:

@@ -32,12 +32,13 @@ class TLSVersion(Enum):
     TLS13 = "TLSv1.3"
 
 
-class CipherProfile(Enum):
+class TLSProfile(Enum):
     """
-    A named list of cipher suites; L{mxproxy.tls.context} knows what is in it.
+    A configuration by Mozilla's name for it; L{mxproxy.tls.profiles} knows what is in it.
     """
 
     INTERMEDIATE = "intermediate"
+    MODERN = "modern"
 
 
 class NameKind(Enum):
@@ -139,10 +140,12 @@ class TLSSettings:
     @ivar accepted: identities of which a peer has to prove one: C{spiffe://…} or another
         URI, a DNS name, an IP address; or a L{NameMatcher}.  Empty: whoever the
         authorities have signed.
+    @ivar profile: the cipher suites, and the oldest version where it is newer than
+        C{minimum}.
     @ivar minimum: the oldest version spoken.
     @ivar maximum: the newest version spoken.
-    @ivar ciphers: which suites are offered.
     @ivar key_log: the file that secrets are appended to (L{mxproxy.tls.keylog}), or C{None}.
+    @ivar resumable: C{False}: sessions are not resumed even where the proxy does that.
     @ivar discovered: where the certificates are to be looked for again, if not in the same
         files.
     """
@@ -154,10 +157,11 @@ class TLSSettings:
     only_verify_leaf_cert_crl: bool = False
     alpn: tuple[str, ...] = ()
     accepted: tuple[str | NameMatcher, ...] = ()
+    profile: TLSProfile = TLSProfile.INTERMEDIATE
     minimum: TLSVersion = TLSVersion.TLS12
     maximum: TLSVersion = TLSVersion.TLS13
-    ciphers: CipherProfile = CipherProfile.INTERMEDIATE
     key_log: str | None = None
+    resumable: bool = True
     discovered: Discovered | None = field(default=None, compare=False, repr=False)
 
 

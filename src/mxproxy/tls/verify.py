@@ -8,10 +8,11 @@ L{mxproxy.tls.explain}'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
+from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from mxproxy.tls.identity import (
@@ -26,7 +27,8 @@ from mxproxy.tls.identity import (
 from mxproxy.tls.pem import oneLine
 from mxproxy.tls.settings import NameMatcher
 
-_GOOD: int = SSL.X509VerificationCodes.OK
+_Codes = SSL.X509VerificationCodes
+_GOOD: int = _Codes.OK
 
 
 @dataclass(frozen=True)
@@ -90,41 +92,105 @@ def recordOf(connection: SSL.Connection) -> Record:
     return record
 
 
-def verifier(
-    accepted: tuple[str | NameMatcher, ...],
-) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+class Verifier:
     """
-    Make a callback that judges each certificate of a chain as OpenSSL has, and the peer's
-    own by its identity too.
+    Judges each certificate of a chain as OpenSSL has, and the peer's own by its identity too.
 
-    OpenSSL calls from the root down, and last for the peer's own certificate.  A refusal
-    here, inside the handshake, reaches the peer as an alert, and not a byte of ours has
-    been written.  (The alert for a refusal of ours is C{internal_error}: OpenSSL picks it by
-    an error number that pyOpenSSL does not let a callback set.)
-
-    @raise TLSConfigurationError: what is accepted is no identity.
+    It is a verification callback.  OpenSSL calls from the root down, and last for the peer's
+    own certificate.  A refusal here, inside the handshake, reaches the peer as an alert, and not
+    a byte of ours has been written.  (The alert for a refusal of ours is C{internal_error}:
+    OpenSSL picks it by an error number that pyOpenSSL does not let a callback set.)
     """
-    matchers: tuple[Accepted, ...] = tuple(
-        acceptedPattern(one) if isinstance(one, NameMatcher) else parseAccepted(one)
-        for one in accepted
-    )
-    names = tuple(map(str, accepted))
 
-    def verify(
-        connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int
+    def __init__(
+        self,
+        accepted: tuple[str | NameMatcher, ...],
+        lists: Sequence[x509.CertificateRevocationList] = (),
+        required: bool = True,
+    ) -> None:
+        """
+        @param lists: of what is revoked; here for resumed sessions only.
+        @param required: whether a peer has to have a certificate.
+        @raise TLSConfigurationError: what is accepted is no identity.
+        """
+        self._matchers: tuple[Accepted, ...] = tuple(
+            acceptedPattern(one) if isinstance(one, NameMatcher) else parseAccepted(one)
+            for one in accepted
+        )
+        self._names = tuple(map(str, accepted))
+        self._lists = lists
+        self._required = required
+
+    def __call__(
+        self,
+        connection: SSL.Connection,
+        certificate: crypto.X509,
+        number: int,
+        depth: int,
+        good: int,
     ) -> bool:
+        """
+        See L{SSL.Context.set_verify}.
+        """
         if good and depth > 0:
             return True
-        record = recordOf(connection)
         # With a good certificate, the number may be left over from an earlier check.
-        verdict = _judge(certificate, _GOOD if good else number, depth, matchers, names)
+        return self._record(connection, certificate, _GOOD if good else number, depth)
+
+    def again(self, connection: SSL.Connection) -> bool:
+        """
+        Judge the certificate of a session that was resumed, and for which nobody has called
+        us: by its own dates, by the lists, and by its identity.  OpenSSL has verified it when
+        the session was made, in this same context.
+
+        @return: whether it is accepted; if not, why is in the connection's L{Record}.
+        """
+        certificate = connection.get_peer_certificate()
+        if certificate is None:
+            if self._required:
+                record = recordOf(connection)
+                record.failure = VerificationFailure(0, _GOOD, "the session is nobody's")
+            return not self._required
+        try:
+            number = self._numberNow(certificate.to_cryptography())
+        except ValueError:
+            number = _GOOD  # What cannot be read is refused below, in its own words.
+        return self._record(connection, certificate, number, 0)
+
+    def _record(
+        self, connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int
+    ) -> bool:
+        record = recordOf(connection)
+        verdict = _judge(certificate, number, depth, self._matchers, self._names)
         if isinstance(verdict, Identities):
             record.identities = verdict
             return True
         record.failure = verdict
         return False
 
-    return verify
+    def _numberNow(self, certificate: x509.Certificate) -> int:
+        """
+        What OpenSSL would say of the certificate today.
+        """
+        now = datetime.now(timezone.utc)
+        number: int = _GOOD
+        own = [one for one in self._lists if one.issuer == certificate.issuer]
+        serial = certificate.serial_number
+        if certificate.not_valid_before_utc > now:
+            number = _Codes.ERR_CERT_NOT_YET_VALID
+        elif certificate.not_valid_after_utc <= now:
+            number = _Codes.ERR_CERT_HAS_EXPIRED
+        elif self._lists and not own:
+            number = _Codes.ERR_UNABLE_TO_GET_CRL
+        elif own and all(_isOver(one, now) for one in own):
+            number = _Codes.ERR_CRL_HAS_EXPIRED
+        elif any(one.get_revoked_certificate_by_serial_number(serial) for one in own):
+            number = _Codes.ERR_CERT_REVOKED
+        return number
+
+
+def _isOver(one: x509.CertificateRevocationList, now: datetime) -> bool:
+    return one.next_update_utc is not None and one.next_update_utc <= now
 
 
 def _judge(

@@ -96,6 +96,7 @@ _FREE = "no effect: for people"
 _STAT = "no effect: counters are not called by it"
 _BUFFER = "no effect: of a side that does not read, one read of 64 KiB is kept"
 _WATCHED = "no effect: the files themselves are looked at, whichever way they are replaced"
+_SESSIONS = "sessions are resumed with `--tls-session-resumption on` only"
 _HTTP = "no effect: it is about HTTP"
 _PLUGIN = "; mxproxy's plugins by `name`, their options as a `google.protobuf.Struct`"
 
@@ -266,14 +267,14 @@ SUBSET: Mapping[str, Fields] = {
     DOWNSTREAM_TLS: _fields(
         common_tls_context="",
         require_client_certificate="",
-        disable_stateless_session_resumption="no effect: sessions are never resumed",
-        disable_stateful_session_resumption="no effect: sessions are never resumed",
+        disable_stateless_session_resumption=_SESSIONS,
+        disable_stateful_session_resumption="no effect: a server keeps no sessions",
     ),
     UPSTREAM_TLS: _fields(
         common_tls_context="",
         sni="",
         allow_renegotiation=Field(only=(False,)),
-        max_session_keys="no effect: sessions are never resumed",
+        max_session_keys=_SESSIONS + "; 0: none, any other number: one for each host",
     ),
     f"{_SOCKETS}.tls.v3.CommonTlsContext": _fields(
         tls_params="",

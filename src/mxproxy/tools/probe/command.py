@@ -19,7 +19,7 @@ from ...config.descriptions import checkServerEndpoint
 from ...config.nodemetadata import readNodeMetadata
 from ...tls.context import ClientContext, ServerContext
 from ...tls.settings import PEM, ClientTLS, ServerTLS
-from ...tls.verify import verifier
+from ...tls.verify import Verifier
 from ...wire.exchange import ALPN
 from ...wire.metadata import Node
 from .looking import Looking
@@ -278,7 +278,7 @@ def _endpoint(text: str) -> str:
 
 def _identity(text: str) -> str:
     try:
-        verifier((text,))
+        Verifier((text,))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 from ...tls.context import describe
 from ...tls.explain import explain
 from ...tls.identity import readIdentities
-from ...tls.verify import recordOf, verifier
+from ...tls.verify import Verifier, recordOf
 from .finding import CertificateSeen, Finding, TLSSeen
 
 # What of a chain is looked at; OpenSSL itself verifies 100 at most, a mesh has two or three.
@@ -47,7 +47,7 @@ class Looking:
         @raise mxproxy.tls.settings.TLSConfigurationError: one of them is no identity.
         """
         self._context = context
-        self._judge = verifier(accepted)
+        self._judge = Verifier(accepted)
         self._connection: SSL.Connection | None = None
         self._own: crypto.X509 | None = None
 

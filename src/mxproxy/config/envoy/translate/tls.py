@@ -55,6 +55,7 @@ def serverTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
             "without a trusted_ca to verify it with, a client's certificate proves nothing: not "
             "implemented by mxproxy",
         )
+    settings = replace(settings, resumable=not message.disable_stateless_session_resumption)
     result = ServerTLS(**vars(settings), require_client_certificate=require)
     if len(scope.faults) == before:
         _try(ServerContext, result, place, scope)
@@ -69,6 +70,7 @@ def clientTLS(message: Any, path: Path, scope: Scope, protocols: Iterable[str]) 
     before = len(scope.faults)
     place = path / "common_tls_context"
     settings = _common(message.common_tls_context, place, scope, protocols, newest=TLSVersion.TLS12)
+    settings = replace(settings, resumable=wrapped(message, "max_session_keys", 1) > 0)
     result = ClientTLS(
         **vars(settings),
         server_name=message.sni or None,
