@@ -274,7 +274,8 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
         (
             "--mode beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
+            "--tls-reload-interval, --tls-session-resumption, --max-handshakes, "
+            "--admin, --admin-host, --stats-workloads, "
             "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
         ),
     ),
@@ -282,7 +283,8 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
         (
             "--mx-timeout beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --max-handshakes, --admin, --admin-host, --stats-workloads, "
+            "--tls-reload-interval, --tls-session-resumption, --max-handshakes, "
+            "--admin, --admin-host, --stats-workloads, "
             "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
         ),
     ),

@@ -146,7 +146,7 @@ class ScannerTests(EndToEnd):
 
     # -- testssl.sh
 
-    async def testssl(self, port: int) -> None:
+    async def scan(self, port: int) -> None:
         report = self.directory / "testssl.json"
         child = self.start(
             [
@@ -172,7 +172,7 @@ class ScannerTests(EndToEnd):
         self.assertEqual(unexplained, [], str(child))
 
     async def test_testsslOpen(self) -> None:
-        await self.testssl(await self.open())
+        await self.scan(await self.open())
 
     async def test_testsslStrict(self) -> None:
-        await self.testssl(await self.strict())
+        await self.scan(await self.strict())

@@ -571,6 +571,7 @@ class TLSTests(FileCase):
                 certificate=self.file("db.crt"),
                 key=self.file("db.key"),
                 server_name="db.test",
+                resumable=False,
                 maximum=TLSVersion.TLS13,
                 alpn=("istio",),
             ),
