@@ -673,7 +673,7 @@ class ServerAlone(TLSTestCase):
 
     def test_lossBeforeAnything(self) -> None:
         self.transport.lose()
-        self.assertOver("closed: the connection was lost during the TLS handshake")
+        self.assertOver("reset: the connection was lost during the TLS handshake")
 
     def test_applicationDeclines(self) -> None:
         """

@@ -16,11 +16,23 @@ How a wait ends, as in Envoy (C{ActiveTcpSocket}, and Envoy 1.40 was asked):
 
 Who is closed and has sent something sees a reset, as from a kernel that closes a socket with
 unread bytes; who has sent nothing sees the end of the stream.
+
+On a socket of ours the bytes are looked at and stay where they are (C{MSG_PEEK}), so that TLS can
+be done on the socket itself behind all of this; what a filter takes out is read then.
 """
 
 from __future__ import annotations
 
+import select
+import socket as sockets
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
 from ..connection import Connection, Key
+from ..transports.buffer import CHUNK
+from ..transports.socket import SocketTransport
 from .deliver import HoldingLayer
 
 
@@ -56,6 +68,7 @@ class ListenerFilterLayer(HoldingLayer):
     """
 
     _looking = False
+    _peeking = False
 
     # -- for subclasses
 
@@ -90,8 +103,16 @@ class ListenerFilterLayer(HoldingLayer):
 
         @param data: what of L{seen} whatever is above gets to read.
         """
+        taken = len(self._seen) - len(data)
+        peeking = self._peeking
         self._finish()
-        self.leaveWith(data)
+        if not peeking:
+            self.leaveWith(data)
+            return
+        if taken:
+            self.transport.socket.recv(taken)
+        self.transport.startReading()
+        self.leave()
 
     def refuse(self, reason: str) -> None:
         """
@@ -121,6 +142,9 @@ class ListenerFilterLayer(HoldingLayer):
             # Never at once, even when it is up: what the filter before has in hand comes first.
             left = max(0.0, time.until - self.context.clock.seconds())
             self.startTimer(left, self._timeUp)
+        if canPeek(self.transport):
+            self._peeking = True
+            self.transport.control(self._peek)
 
     def _time(self) -> _Time:
         time = self.connection.get(TIME)
@@ -129,6 +153,33 @@ class ListenerFilterLayer(HoldingLayer):
             time = _Time(self.context.clock.seconds() + timeout if timeout else None)
             self.connection.set(TIME, time)
         return time
+
+    def _peek(self) -> None:
+        """The socket can be read, or has ended."""
+        socket = self.transport.socket
+        try:
+            data = socket.recv(CHUNK, sockets.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lost()
+            return
+        new = data[len(self._seen) :]
+        if new:
+            self._seen += new
+            # Until there is more than that, there is nothing to be told of.
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, len(data) + 1)
+            self.look(new)
+        elif not data or _hasEnded(socket):
+            # What came before a reset can still be looked at.
+            if socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ERROR):
+                self._lost()
+            else:
+                self.readConnectionLost()
+
+    def _lost(self) -> None:
+        self.transport.control(None)
+        self.transport.connectionLost(Failure(ConnectionLost()))
 
     def dataReceived(self, data: bytes) -> None:
         """Look at it."""
@@ -155,6 +206,29 @@ class ListenerFilterLayer(HoldingLayer):
         self.goOn(self.seen)
 
     def _finish(self) -> None:
+        if self._peeking:
+            self._peeking = False
+            self.transport.control(None)
+            self.transport.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, 1)
         self._looking = False
         self._seen = bytearray()
         self.stopTimer()
+
+
+def canPeek(transport: Any) -> bool:
+    """
+    Whether what C{transport} would read next can be looked at, and waited for, and stay there.
+    """
+    # The kernel heeds SO_RCVLOWAT in a poll for TCP only.
+    return (
+        isinstance(transport, SocketTransport)
+        and transport.socket.family in (sockets.AF_INET, sockets.AF_INET6)
+        and hasattr(select, "POLLRDHUP")
+    )
+
+
+def _hasEnded(socket: sockets.socket) -> bool:
+    """Whether the peer has ended its stream, though there are bytes to be read before."""
+    poll = select.poll()
+    poll.register(socket, select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -19,6 +19,9 @@ from .base import Layer, loseWriteConnection
 #: unread would make the kernel send a reset, and a reset overtakes the alert.
 LINGER = 1.0
 
+#: Why a connection that was lost, and had not ended, came to nothing.
+LOST = "reset: the connection was lost during the TLS handshake"
+
 #: What a side of TLS reads first is a record of this type (RFC 8446, 5.1); or an alert, but
 #: only a client is told one before anything else.
 HANDSHAKE, ALERT = 0x16, 0x15

@@ -36,7 +36,7 @@ from ..tls.explain import explain
 from ..transports.buffer import RECORD
 from ..transports.socket import SocketTransport
 from .base import LayerFactory, loseWriteConnection, readConnectionLost
-from .securing import LINGER, SecuringLayer
+from .securing import LINGER, LOST, SecuringLayer
 from .tls_socket import SocketTLSLayer
 
 #: Ciphertext is taken from OpenSSL in pieces of this size; four records.
@@ -174,7 +174,7 @@ class TLSLayer(SecuringLayer):
         """The transport is gone."""
         self.stopTimer()
         if self._handshaking:
-            self.peer.closing("closed: the connection was lost during the TLS handshake")
+            self.peer.closing(LOST)
         self._writeDone = True
         try:
             if self.paused:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from ..tls.explain import explain
 from ..transports.socket import SocketTransport
 from ..transports.tls import channel
-from .securing import SecuringLayer
+from .securing import LOST, SecuringLayer
 
 if TYPE_CHECKING:
     from .tls import TLSFactory
@@ -91,7 +91,7 @@ class SocketTLSLayer(SecuringLayer):
         self.transport.loseConnection()
 
     def _lost(self) -> None:
-        self.peer.closing("closed: the connection was lost during the TLS handshake")
+        self.peer.closing(LOST)
         self.transport.control(None)
         self.transport.connectionLost(Failure(ConnectionLost()))
 

@@ -230,7 +230,8 @@ class SocketTransport:
             self.connectionLost(Failure())
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The reactor has seen the end before we have read it."""
+        """The reactor has seen the end before we have read it, and forgotten that we read."""
+        self.stopReading()
         if self._control is not None:
             self._control()
         elif not self._readEnded and not self._paused:
@@ -389,6 +390,7 @@ class SocketTransport:
             return
         self.disconnecting = 1
         self._readEnded = True
+        self._control = None
         self.stopReading()
         if not self.unsent and not self.producerPaused:
             self.reactor.callLater(0, self._close)
@@ -414,9 +416,14 @@ class SocketTransport:
         """Both directions are gone; called by the reactor, too."""
         if self.disconnected:
             return
+        # The reactor, if it is the one who calls, has forgotten us already.
+        self.stopReading()
+        self.stopWriting()
         if self._control is not None and not self._aborting:
-            # Whoever is in control sees for himself.
-            self._control()
+            # Whoever is in control sees for himself, and says why.
+            control, self._control = self._control, None
+            control()
+        if not self.connected:
             return
         if (
             self._paused
@@ -433,8 +440,6 @@ class SocketTransport:
         self._accepting = False
         self._kept.clear()
         self.unsent = 0
-        self.stopReading()
-        self.stopWriting()
         if self.producer is not None:
             producer, self.producer = self.producer, None
             producer.stopProducing()
