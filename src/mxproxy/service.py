@@ -31,6 +31,7 @@ from .observe.counters import Counters
 from .observe.faults import FaultLog
 from .observe.live import LiveConnections
 from .observe.logs import AccessLogs, CannotOpenLog
+from .observe.snapshot import take
 from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
@@ -38,6 +39,7 @@ from .upstream import Cluster
 
 if TYPE_CHECKING:
     from .admin.listening import AdminListener
+    from .observe.otel.exporting import Exporting
 
 
 class CannotStart(SystemExit, Exception):
@@ -112,9 +114,20 @@ class ProxyService(Service):
         if plan.access_log is not None:
             everywhere.append(self._logs.ofChain(plan.access_log))
         self.telemetry: Telemetry | None = None
-        if plan.admin:
+        if plan.admin or plan.otel:
             self.telemetry = buildTelemetry(plan, reactor, self.counters)
             everywhere.append(self.telemetry)
+        self._exporting: Exporting | None = None
+        if plan.otel:
+            # An extra that need not be installed.
+            from .observe.otel.exporting import Exporting
+
+            worker = inherited is not None
+            self._exporting = Exporting(
+                plan.otel, plan.node, lambda: take(self), reactor, worker=worker
+            )
+            if self._exporting.spans is not None:
+                everywhere.append(self._exporting.spans)
         # Last: when it has no connection left, the access logs are stopped, and have to have
         # been told by then.
         everywhere.append(self.connections)
@@ -230,6 +243,8 @@ class ProxyService(Service):
             cluster.start()
         if self.telemetry is not None:
             self.telemetry.start()
+        if self._exporting is not None:
+            self._exporting.start()
         # Of a process; in a test, whose service is not started, they are the test runner's.
         self._handle(signal.SIGHUP, self.reread)
         for socket in self.sockets:
@@ -378,6 +393,8 @@ class ProxyService(Service):
             self.telemetry.stop()
         if self.admin is not None:
             await self.admin.stop()
+        if self._exporting is not None:
+            await self._exporting.stop()
         await self._logs.stop()
 
     def hurry(self) -> None:

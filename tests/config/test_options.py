@@ -62,6 +62,7 @@ DEFAULTS = {
     "stats-unknown-workload": "unknown",
     "stats-eviction": 3600.0,
     "tls-keylog": None,
+    "otel": (),
     "access-log-format": AccessLogPlan("-"),
     "access-log-interval": 0.0,
 }

@@ -6,12 +6,14 @@ A wrong command line is answered by one line that says what and where, and by an
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.python.usage import UsageError
 
 from mxproxy.config.errors import LINE_LIMIT, oneLine
-from mxproxy.config.options import Options
+from mxproxy.config.options import GROUPS, Options
 from tests.config.commandline import (
     ENDS,
     INBOUND,
@@ -25,6 +27,14 @@ from tests.config.commandline import (
 HINT = " (try --help)"
 
 # What is typed, and the whole line without its hint.
+#: Options that are of the process, and not of what it runs.
+BESIDE_CONFIG = ", ".join(
+    f"--{option.name}"
+    for _, options in GROUPS
+    for option in options
+    if option.process and option.name != "config"
+)
+
 USAGE: list[tuple[tuple[str, ...], str]] = [
     # What is not there.
     ((), "--mode is missing: say --mode inbound or --mode outbound"),
@@ -272,21 +282,11 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
     # What does not go together.
     (
         ("--config", "envoy.yaml", "--upstream", "tcp:h:1", "--mode", "inbound"),
-        (
-            "--mode beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --tls-session-resumption, --max-handshakes, "
-            "--admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
-        ),
+        ("--mode beside --config: the file says it; what goes with it is " + BESIDE_CONFIG),
     ),
     (
         ("--config", "envoy.yaml", "--mx-timeout", "5", "--access-log", "a"),
-        (
-            "--mx-timeout beside --config: the file says it; what goes with it is "
-            "--tls-reload-interval, --tls-session-resumption, --max-handshakes, "
-            "--admin, --admin-host, --stats-workloads, "
-            "--stats-unknown-workload, --stats-eviction, --access-log, --access-log-format, --access-log-interval, --workers, --drain-time"
-        ),
+        ("--mx-timeout beside --config: the file says it; what goes with it is " + BESIDE_CONFIG),
     ),
     (
         ("--mode", "inbound", *ENDS),
@@ -381,6 +381,9 @@ class UsageTests(CommandLineCase):
         self.assertEqual(oneLine("\x07é"), "\\x07é")
 
 
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.metric_exporter"
+
+
 class FileTests(CommandLineCase):
     def check(self, arguments: tuple[str, ...], line: str) -> None:
         status, said = self.refusal(arguments)
@@ -466,6 +469,26 @@ class FileTests(CommandLineCase):
             status, said = self.refusal([*PLAIN, *arguments])
             self.assertEqual(status, 2)
             self.assertIn(line, said)
+
+    def test_otel(self) -> None:
+        """
+        What it may be, and what it needs.
+        """
+        status, said = self.refusal([*PLAIN, "--otel", "logs"])
+        self.assertEqual(status, 2)
+        self.assertIn("--otel 'logs': it has to be traces, metrics or traces,metrics, or off", said)
+        with patch.dict(os.environ, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}):
+            status, said = self.refusal([*PLAIN, "--otel", "traces"])
+        self.assertEqual(status, 2)
+        self.assertIn("OTEL_EXPORTER_OTLP_PROTOCOL=grpc: OTLP is sent as http/protobuf only", said)
+        with patch.dict(sys.modules, {_EXPORTER: None}):
+            for name in [name for name in sys.modules if name.startswith("mxproxy.observe.otel")]:
+                del sys.modules[name]
+            self.check(
+                (*PLAIN, "--otel", "traces"),
+                f"--otel needs OpenTelemetry's packages ({_EXPORTER} is not installed): "
+                "pip install 'mxproxy[otel]'",
+            )
 
     def test_keylog(self) -> None:
         self.check(

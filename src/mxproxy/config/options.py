@@ -258,6 +258,23 @@ def _accessLogFormat(text: str) -> AccessLogPlan:
     return plan
 
 
+def _otel(text: str) -> tuple[str, ...]:
+    if text == _OFF:
+        return ()
+    signals = tuple(dict.fromkeys(text.split(",")))
+    if not set(signals) <= {"traces", "metrics"}:
+        raise ValueError(f"it has to be traces, metrics or traces,metrics, or {_OFF}")
+    try:
+        from ..observe.otel.exporting import checkEnvironment
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"needs OpenTelemetry's packages ({error.name} is not installed): "
+            "pip install 'mxproxy[otel]'"
+        ) from None
+    checkEnvironment()
+    return signals
+
+
 def _logFile(text: str) -> str:
     return text if text == STDOUT else _file(text)
 
@@ -635,6 +652,16 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 process=True,
             ),
             Option(
+                "otel",
+                "SIGNALS",
+                "traces, metrics or traces,metrics: a span for each connection, and all metrics, "
+                "by OTLP over HTTP, to where the OTEL_... variables of the environment say "
+                "(http://localhost:4318). Needs mxproxy[otel].",
+                _otel,
+                "off",
+                process=True,
+            ),
+            Option(
                 "drain-time",
                 "SECONDS",
                 "When told to stop, by SIGTERM or SIGINT: how long open connections may last. "
@@ -753,6 +780,7 @@ class Options(usage.Options):
         return replace(
             plan,
             access_log=self._accessLog(),
+            otel=self["otel"],
             drain_time=self["drain-time"],
             max_handshakes=self["max-handshakes"],
             tls_reload_interval=self["tls-reload-interval"],

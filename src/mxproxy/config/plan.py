@@ -361,6 +361,7 @@ class Plan:
     Everything.
 
     @ivar access_log: the command line's, of all listeners; or C{None}.
+    @ivar otel: what is sent by OTLP: C{"traces"}, C{"metrics"}.
     @ivar admin: a Twisted server endpoint description, or empty.
     @ivar admin_hosts: names that it is asked by, beside addresses and this machine's name.
     @ivar drain_time: seconds that open connections may last once the proxy is told to stop, or
@@ -375,6 +376,7 @@ class Plan:
     listeners: tuple[ListenerPlan, ...]
     clusters: tuple[ClusterPlan, ...]
     access_log: AccessLogPlan | None = None
+    otel: tuple[str, ...] = ()
     admin: str = ""
     admin_hosts: tuple[str, ...] = ()
     stats: StatsPlan = StatsPlan()
