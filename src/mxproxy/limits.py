@@ -30,6 +30,7 @@ from zope.interface import implementer
 from .config.plan import MAX_HANDSHAKES, Limits
 from .connection import Connection, Peer
 from .interfaces import IChainContext, IConnectionObserver
+from .memory import Crowd
 from .observe.throttle import Throttle
 
 log = Logger()
@@ -106,7 +107,7 @@ class Admission:
         self._limits = limits
         self._context = context
         self._handshakes = handshakes
-        self._open = 0
+        self._crowd = Crowd()
         self._of: dict[str, int] = {}
         self._throttle = Throttle(context.clock.seconds)
 
@@ -117,8 +118,10 @@ class Admission:
         @return: whether he may.  If not, it was said.
         """
         limits = self._limits
-        if limits.connections is not None and self._open >= limits.connections:
-            self._refuse(address, "downstream_cx_overflow", f"{self._open} connections are open")
+        if limits.connections is not None and self._crowd.number >= limits.connections:
+            self._refuse(
+                address, "downstream_cx_overflow", f"{self._crowd.number} connections are open"
+            )
             return False
         if limits.connections_per_address is not None:
             there = self._of.get(source(address), 0)
@@ -150,7 +153,7 @@ class Admission:
 
     def opened(self, connection: Connection) -> None:
         """It was let in."""
-        self._open += 1
+        self._crowd.came()
         if self._limits.connections_per_address is not None:
             of = sourceOf(connection)
             self._of[of] = self._of.get(of, 0) + 1
@@ -165,7 +168,7 @@ class Admission:
     def closed(self, connection: Connection) -> None:
         """There is room again."""
         self._handshakes.over(connection)
-        self._open -= 1
+        self._crowd.went()
         if self._limits.connections_per_address is not None:
             of = sourceOf(connection)
             left = self._of.get(of, 0) - 1

@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
         print(idle(connections, echo), flush=True)
     bad = 0
-    for limit in ((), ("--max-handshakes", str(2 * options.stalled))):
+    limits = ((), ("--max-handshakes", str(2 * options.stalled)))
+    for limit in limits if options.stalled else ():
         result = stalled(options.stalled, options.seconds, options.stalled / 10, *limit)
         print(result, flush=True)
         if result.beside.worst > PROMISE:
