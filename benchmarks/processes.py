@@ -20,7 +20,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
 
 #: Seconds that a proxy may take until it listens, and until it has ended.
-START, END = 20.0, 5.0
+START, END = 60.0, 5.0
 
 #: Below what Linux gives to outgoing connections by default, so that no connection of anybody's
 #: takes a port between its choice and its use.
