@@ -90,32 +90,35 @@ class _Relay:
 
     def _run(self) -> None:
         others: dict[socket.socket, socket.socket] = {}
-        servers = set()
+        servers: set[socket.socket] = set()
         while time.monotonic() < self._end:
             for ready in select.select([self._listener, *others], [], [], 0.1)[0]:
-                try:
-                    if ready is self._listener:
-                        downstream = self._listener.accept()[0]
+                if ready is self._listener:
+                    downstream = ready.accept()[0]
+                    try:
                         upstream = socket.create_connection(("127.0.0.1", self._upstream), 5)
-                        others[downstream], others[upstream] = upstream, downstream
-                        servers.add(upstream)
+                    except OSError:
+                        downstream.close()
                         continue
-                    data = ready.recv(65536)
-                    if ready in servers:
-                        self.said += data
-                    if data:
-                        others[ready].sendall(data)
-                        continue
-                except OSError:
-                    pass
-                other = others.pop(ready, None)
-                if other is not None:
-                    others.pop(other, None)
-                    other.close()
-                ready.close()
+                    others[downstream], others[upstream] = upstream, downstream
+                    servers.add(upstream)
+                elif ready in others and not self._pass(ready, others[ready], ready in servers):
+                    for end in (others.pop(ready), ready):
+                        others.pop(end, None)
+                        end.close()
         for end in others:
             end.close()
         self._listener.close()
+
+    def _pass(self, end: socket.socket, other: socket.socket, isServer: bool) -> bool:
+        try:
+            data = end.recv(65536)
+            other.sendall(data)
+        except OSError:
+            return False
+        if isServer:
+            self.said += data
+        return bool(data)
 
     def stop(self) -> None:
         """And wait for it."""

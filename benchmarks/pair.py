@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .peers.base import SIDES, Credentials, Peer, Place
-from .processes import Failed, Process, freePort
+from .processes import START, Failed, Process, freePort
 from .quota import Quota
 
 #: A port may be taken between its choice and its use.
 _ATTEMPTS = 3
+
+#: Seconds without work that are taken for the end of starting.
+_QUIET = 0.2
 
 
 class Pair:
@@ -57,6 +60,7 @@ class Pair:
                 self._start(peer, side, directory, credentials, resumption, (cpus or {}).get(side))
                 if between is not None and side == "inbound":
                     self.port = between(self.port)
+            self._settle()
             if quota is not None:
                 for process in self.processes.values():
                     quota.limit(process)
@@ -92,6 +96,21 @@ class Pair:
             self.started[side] = time.monotonic() - start
             self.port = place.listen
             return
+
+    def _settle(self) -> None:
+        """
+        Wait until they are done with starting: of several workers the first one answers, and the
+        others are not there yet.
+        """
+        end = time.monotonic() + START
+        before = -1.0
+        while time.monotonic() < end:
+            now = sum(self.cpu().values())
+            # One tick of the kernel's clock, for timers.
+            if now - before <= 0.01 and before >= 0:
+                return
+            before = now
+            time.sleep(_QUIET)
 
     def cpu(self) -> dict[str, float]:
         """

@@ -37,8 +37,12 @@ class Quota:
             if self._unified:
                 (_ROOT / "cgroup.subtree_control").write_text("+cpu")
             self._make(top)
+            # A group has by default no more weight than a single other process has.
             if self._unified:
                 (top / "cgroup.subtree_control").write_text("+cpu")
+                (top / "cpu.weight").write_text("10000")
+            else:
+                (top / "cpu.shares").write_text("100000")
         except OSError as error:
             raise Failed(f"a quota needs root, and control groups of CPUs: {error}") from error
 
