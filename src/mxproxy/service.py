@@ -8,7 +8,7 @@ listens or changes: L{ProxyService} either is whole or is not.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -25,7 +25,9 @@ from .lifecycle.changes import changes
 from .lifecycle.draining import Drain
 from .lifecycle.generation import Builder, Generation, Listener, Surroundings
 from .lifecycle.listening import CannotListen, Listening, match
-from .lifecycle.signals import SignalHandler
+from .lifecycle.manager import ServiceManager
+from .lifecycle.privileges import warnUnreadable
+from .lifecycle.signals import SignalHandler, StopSignals
 from .observe.access_log import formatAddress
 from .observe.counters import Counters
 from .observe.faults import FaultLog
@@ -55,9 +57,6 @@ class CannotStart(SystemExit, Exception):
 #: Seconds that connections which were dropped may take to be told closed.
 STOP_TIMEOUT = 5.0
 
-#: What tells a proxy to stop.
-STOP_SIGNALS = signal.SIGTERM, signal.SIGINT
-
 
 class ProxyService(Service):
     """
@@ -84,6 +83,8 @@ class ProxyService(Service):
         readPlan: Callable[[], Plan] | None = None,
         inherited: Mapping[str, int] | None = None,
         hasAdmin: bool = True,
+        manager: ServiceManager | None = None,
+        configuration: Iterable[str] = (),
     ) -> None:
         """
         @param observers: who else is told of connections, beside the logs.
@@ -93,6 +94,9 @@ class ProxyService(Service):
             L{mxproxy.lifecycle.listening.key}.
         @param hasAdmin: whether the admin interface is this process's; that of workers is their
             parent's.
+        @param manager: is told how far it is.
+        @param configuration: the files that the plan was made of, by which it is seen whether they can still
+            be read when privileges are dropped.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
         """
@@ -107,7 +111,10 @@ class ProxyService(Service):
         self._reactor = reactor
         self._readPlan = readPlan
         self._inherited = inherited or {}
+        self._manager = manager or ServiceManager(reactor)
+        self._configuration = tuple(configuration)
         self._signals: list[SignalHandler] = []
+        self._stopSignals = StopSignals(self.hurry, reactor)
         self._retired: list[Listener] = []
         self._logs = AccessLogs(reactor)
         everywhere = [FaultLog(reactor.seconds), *observers]
@@ -250,6 +257,18 @@ class ProxyService(Service):
         for socket in self.sockets:
             self._sayWhere(socket)
 
+        warnUnreadable(self._configuration)
+        # When the reactor runs.
+        self._reactor.callLater(0, self._runs)
+
+    def _runs(self) -> None:
+        self._stopSignals.install()
+        self._manager.ready(self._status())
+
+    def _status(self) -> str:
+        count = len(self.sockets)
+        return f"listening on {count} address{'es' if count != 1 else ''}"
+
     def _sayWhere(self, socket: Listening) -> None:
         self.log.info("listening on {address}", address=formatAddress(socket.port.getHost()))
 
@@ -267,6 +286,8 @@ class ProxyService(Service):
         """
         if self._readPlan is None:
             return
+        self._manager.reloading()
+        status = ""
         try:
             self.reload(self._readPlan())
             # The same names may stand for other files.
@@ -277,6 +298,8 @@ class ProxyService(Service):
             self.counters.count("server.reload_rejected")
             for line in reasons(error):
                 self.log.error("not reloaded: {line}", line=line)
+            status = f"not reloaded: {reasons(error)[0]}"
+        self._manager.ready(status or self._status())
 
     def build(self, plan: Plan) -> Generation:
         """
@@ -371,20 +394,22 @@ class ProxyService(Service):
         """
         Listen no more, drain what is open, and write the logs out.
 
-        While it lasts, one of L{STOP_SIGNALS} ends what is open at once.
+        While it lasts, one of L{mxproxy.lifecycle.signals.STOP_SIGNALS} ends what is open at once.
         """
         Service.stopService(self)
+        self._stopSignals.stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         sockets, self.sockets = self.sockets, []
         for socket in sockets:
             await socket.close()
-        drain = Drain([*self.connections], self._reactor, self.plan.drain_time, "stopping")
+        connections = [*self.connections]
+        drain = Drain(connections, self._reactor, self.plan.drain_time, "stopping")
         self._drain = drain
-        if self._signals:
-            for number in STOP_SIGNALS:
-                self._handle(number, drain.hurry)
+        self._manager.stopping(
+            f"draining {len(connections)} connections", self.plan.drain_time + 2 * STOP_TIMEOUT
+        )
         await self._finish(drain)
         self.certificates.stop()
         for cluster in self.generation.clusters.values():
@@ -396,6 +421,7 @@ class ProxyService(Service):
         if self._exporting is not None:
             await self._exporting.stop()
         await self._logs.stop()
+        self._manager.stopped()
 
     def hurry(self) -> None:
         """Stop draining: drop what is open."""

@@ -4,9 +4,12 @@ What twistd calls: C{Options}, and C{makeService} to run what they say.
 
 from __future__ import annotations
 
+import os
+
 from twisted.application.service import IService
 
 from .config.options import EXIT_FILE, Options, refuse
+from .lifecycle.manager import ServiceManager
 from .openfiles import raiseSoftLimit
 from .service import ProxyService
 
@@ -21,12 +24,19 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     raiseSoftLimit()
+    manager = ServiceManager(reactor, os.environ)
     try:
         if options["workers"] > 1:
             # Who has one need not load this.
             from .workers.supervisor import Supervisor, exitWith
 
-            return Supervisor(options, options["workers"], reactor, exitWith)
-        return ProxyService(options.plan, reactor, readPlan=options.readPlan)
+            return Supervisor(options, options["workers"], reactor, exitWith, manager)
+        return ProxyService(
+            options.plan,
+            reactor,
+            readPlan=options.readPlan,
+            manager=manager,
+            configuration=options.files,
+        )
     except (ValueError, OSError) as error:
         refuse(str(error), EXIT_FILE)

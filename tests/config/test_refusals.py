@@ -179,7 +179,8 @@ USAGE: list[tuple[tuple[str, ...], str]] = [
         ("--listen", "systemd:domain=INET:index=7"),
         (
             "--listen 'systemd:domain=INET:index=7': that is no endpoint; write it as "
-            "systemd:domain=INET:index=N, for a socket that systemd has passed on"
+            "systemd:domain=INET:name=NAME, for a socket that systemd has passed on (its unit's "
+            "FileDescriptorName=); it has passed on no such socket"
         ),
     ),
     (

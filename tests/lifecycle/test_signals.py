@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.lifecycle.signals import SignalHandler
+from mxproxy.lifecycle.signals import STOP_SIGNALS, SignalHandler, StopSignals
 
 
 class Calls:
@@ -121,3 +121,47 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
         self.signal.remove()
         self.assertEqual(signal.getsignal(signal.SIGUSR1), before)
+
+
+class StopSignalTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.firsts: list[int] = []
+        for number in STOP_SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, lambda number, frame: self.firsts.append(number))
+        self.reactor = Calls()
+        self.signals = StopSignals(self.again, self.reactor)
+        self.signals.install()
+
+    def again(self) -> None:
+        raise AssertionError("called in the signal handler")
+
+    def test_first(self) -> None:
+        """
+        It is the reactor's.
+        """
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual((self.firsts, self.reactor.calls), ([signal.SIGTERM], []))
+
+    def test_second(self) -> None:
+        """
+        Whichever it is, and however soon.
+        """
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGINT:
+            os.kill(os.getpid(), number)
+        self.assertEqual((self.firsts, self.reactor.calls), ([signal.SIGINT], [self.again] * 2))
+
+    def test_stoppingAnyway(self) -> None:
+        self.signals.stopping = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.assertEqual((self.firsts, self.reactor.calls), ([], [self.again]))
+
+    def test_ignored(self) -> None:
+        """
+        What is ignored stays so: by workers, which a terminal signals, too.
+        """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignoring = StopSignals(self.again, self.reactor)
+        ignoring.install()
+        os.kill(os.getpid(), signal.SIGINT)
+        self.assertEqual((self.firsts, self.reactor.calls), ([], []))

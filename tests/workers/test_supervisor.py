@@ -115,6 +115,7 @@ class SupervisorCase(CommandLineCase):
     def start(self) -> None:
         self.supervisor.privilegedStartService()
         self.supervisor.startService()
+        self.reactor.advance(0)
 
     @property
     def workers(self) -> list[Worker]:

@@ -22,7 +22,8 @@ _SERVER_FORMS = {
     "tcp": "tcp:PORT[:interface=ADDRESS]",
     "tcp6": "tcp6:PORT[:interface=ADDRESS]",
     "unix": "unix:PATH[:mode=660]",
-    "systemd": "systemd:domain=INET:index=N, for a socket that systemd has passed on",
+    "systemd": "systemd:domain=INET:name=NAME, for a socket that systemd has passed on (its unit's "
+    "FileDescriptorName=); it has passed on no such socket",
 }
 
 _CLIENT_FORMS = {

@@ -62,3 +62,45 @@ class SignalHandler:
             self._previous(number, frame)
         # Not here: the signal may have come while this thread holds a lock.
         self._reactor.callFromThread(self._call)
+
+
+#: What tells a proxy to stop.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """
+    Leaves the first of L{STOP_SIGNALS} to the reactor; what comes after it, or once it is said that
+    all is stopping anyway, is a wish to be quicker.
+
+    @ivar stopping: whether that is so.
+    """
+
+    def __init__(self, again: Callable[[], object], reactor: Any) -> None:
+        """
+        @param again: called in the reactor.
+        @param reactor: see L{SignalHandler}.
+        """
+        self.stopping = False
+        self._again = again
+        self._reactor = reactor
+        self._previous: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """
+        Handle them from now on; to be called when the reactor runs, which has installed its own
+        by then.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous[number]
+        if previous is signal.SIG_IGN:
+            return
+        if not self.stopping and callable(previous):
+            self.stopping = True
+            previous(number, frame)
+        else:
+            self._reactor.callFromThread(self._again)

@@ -24,9 +24,11 @@ from ..config.files import recording
 from ..config.options import Options
 from ..lifecycle.changes import changes
 from ..lifecycle.listening import CannotListen, key, match
-from ..lifecycle.signals import SignalHandler
+from ..lifecycle.manager import ServiceManager
+from ..lifecycle.privileges import warnUnreadable
+from ..lifecycle.signals import SignalHandler, StopSignals
 from ..observe.access_log import formatAddress
-from ..service import STOP_SIGNALS, CannotStart, ProxyService
+from ..service import CannotStart, ProxyService
 from .channel import ChannelError
 from .messages import FIRST_SOCKET, Start, pack
 from .process import Worker
@@ -58,9 +60,15 @@ class Supervisor(Service):
     log = Logger()
 
     def __init__(
-        self, options: Options, count: int, reactor: Any, exit: Callable[[int], object]
+        self,
+        options: Options,
+        count: int,
+        reactor: Any,
+        exit: Callable[[int], object],
+        manager: ServiceManager | None = None,
     ) -> None:
         """
+        @param manager: is told how far it is.
         @param exit: called with the status that the process has to end with, if it has given up.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
@@ -71,6 +79,8 @@ class Supervisor(Service):
         self._options = options
         self._reactor = reactor
         self._exit = exit
+        self._stopSignals = StopSignals(self._hurry, reactor)
+        self._manager = manager or ServiceManager(reactor)
         self._files = dict(options.files)
         with recording(self._files):
             self.proxy = ProxyService(options.plan, reactor, hasAdmin=False)
@@ -117,8 +127,15 @@ class Supervisor(Service):
             # twistd rotates its own log on the latter.
             SignalHandler(number, call, self._reactor, chain=number == signal.SIGUSR1).install()
         self._sayWhere(self.sockets)
+        # When the reactor runs.
+        self._reactor.callLater(0, self._stopSignals.install)
+        warnUnreadable(self._files)
+        self.whenReady().addCallback(lambda none: self._manager.ready(self._status()))
         for worker in self.workers:
             worker.start()
+
+    def _status(self) -> str:
+        return f"{self.count} workers, listening on {len(self.sockets)} addresses"
 
     def _sayWhere(self, sockets: list[SharedSocket]) -> None:
         for socket in sockets:
@@ -246,6 +263,8 @@ class Supervisor(Service):
         Read the configuration again, and have all workers run it; if it cannot be used, say why
         and go on as before.
         """
+        self._manager.reloading()
+        status = ""
         try:
             self._reread()
         except Exception as error:  # noqa: BLE001 - nothing is ended by a file
@@ -254,6 +273,8 @@ class Supervisor(Service):
             self._count("server.reload_rejected")
             for line in reasons(error):
                 self.log.error("not reloaded: {line}", line=line)
+            status = f"not reloaded: {reasons(error)[0]}"
+        self._manager.ready(status or self._status())
 
     def _reread(self) -> None:
         if self.stopping:
@@ -318,12 +339,12 @@ class Supervisor(Service):
         them at once.
         """
         Service.stopService(self)
-        self.stopping = True
+        self.stopping = self._stopSignals.stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for number in STOP_SIGNALS:
-            SignalHandler(number, self._hurry, self._reactor).install()
+        drain = self.proxy.plan.drain_time
+        self._manager.stopping(f"draining {self.count} workers", drain + 2 * KILL_AFTER)
         sockets, self.sockets = self.sockets, []
         ended = gatherResults([worker.whenEnded() for worker in self.workers], consumeErrors=True)
         for worker in self.workers:
@@ -333,7 +354,7 @@ class Supervisor(Service):
         for socket in sockets:
             await socket.close()
         try:
-            await ended.addTimeout(self.proxy.plan.drain_time + KILL_AFTER, self._reactor)
+            await ended.addTimeout(drain + KILL_AFTER, self._reactor)
         except (defer.TimeoutError, defer.FirstError):
             for worker in self.workers:
                 if worker.pid:
@@ -342,6 +363,7 @@ class Supervisor(Service):
         if self.admin is not None:
             await self.admin.stop()
         self._lockFile.close()
+        self._manager.stopped()
 
     def _hurry(self) -> None:
         for worker in self.workers:

@@ -100,7 +100,6 @@ def main() -> None:
     channel = socket.socket(fileno=CHANNEL)
     line, more = _readLine(channel)
     start = Start.read(line)
-    _expectSystemd()
     importlib.import_module(start.reactor).install()
     from twisted.internet import reactor as installed
     from twisted.logger import globalLogBeginner
@@ -148,17 +147,6 @@ def _readLine(channel: socket.socket) -> tuple[bytes, bytes]:
         data += more
     line, _, more = data.partition(b"\n")
     return line, more
-
-
-def _expectSystemd() -> None:
-    """
-    Endpoints of systemd's sockets are only described here, and have to make sense: the
-    descriptors themselves come from the parent, to whom they were given.
-    """
-    names = os.environ.get("LISTEN_FDNAMES")
-    if names is not None:
-        os.environ["LISTEN_PID"] = str(os.getpid())
-        os.environ["LISTEN_FDS"] = str(len(names.split(":")))
 
 
 def _close(descriptor: int) -> None:
