@@ -41,8 +41,9 @@ from .source import Source
 #: More clients than this are not let in.  A browser has six connections, Prometheus one.
 CONNECTION_LIMIT = 64
 
-#: Seconds for which a client may be silent, or not take its answer.
-TIMEOUT = 30.0
+#: Seconds for which a client may be silent, or not take its answer; more than there are between
+#: two scrapes of Prometheus, which keeps its connection.
+TIMEOUT = 75.0
 
 #: Nothing that can be asked has a body; this much is read and forgotten.
 BODY_LIMIT = 64 * 1024

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..tls.contents import Contents
@@ -42,17 +43,18 @@ def gauges(service: ProxyService) -> Iterator[tuple[str, float]]:
     yield "server.uptime", int(service.uptime)
     yield "server.concurrency", 1
     yield "server.total_connections", len(service.connections)
-    days = daysUntilFirstExpires(service.certificates.contents())
-    if days is not None:
-        yield "server.days_until_first_cert_expiring", days
+    end = firstExpiration(service.certificates.contents())
+    if end is not None:
+        yield "server.days_until_first_cert_expiring", daysUntil(end, utcNow())
+        yield "server.first_cert_expiration_timestamp_seconds", int(end.timestamp())
     memory = residentMemory()
     if memory is not None:
         yield "server.memory_physical_size", memory
 
 
-def daysUntilFirstExpires(sets: Sequence[Contents]) -> int | None:
+def firstExpiration(sets: Sequence[Contents]) -> datetime | None:
     """
-    @return: days until the first certificate of all sets expires; C{None} without any.
+    @return: when the first certificate of all sets expires; C{None} without any.
     """
     ends = [
         one.not_valid_after_utc
@@ -60,7 +62,7 @@ def daysUntilFirstExpires(sets: Sequence[Contents]) -> int | None:
         for one in (contents.certificate, *contents.authorities)
         if one is not None
     ]
-    return daysUntil(min(ends), utcNow()) if ends else None
+    return min(ends, default=None)
 
 
 def residentMemory() -> int | None:

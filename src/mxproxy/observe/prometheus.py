@@ -49,6 +49,8 @@ class _Families(Collector):
         families: dict[Stat, Metric] = {stat: _family(stat) for stat in STATS}
         for name, value in self._stats:
             stat, parts = find(name)
+            if not stat.prometheus:
+                continue
             family = families.get(stat)
             if family is None:
                 family = families[stat] = _family(stat)

@@ -86,6 +86,7 @@ class Stat:
     @ivar help: one line, for people.
     @ivar envoy: whether it is Envoy's.
     @ivar family: the name for Prometheus; empty: made of C{name}.
+    @ivar prometheus: whether Prometheus is told.
     @ivar labels: the names of the parts in braces, in order.
     """
 
@@ -95,6 +96,7 @@ class Stat:
     envoy: bool = True
     family: str = ""
     merge: Merge = Merge.SUM
+    prometheus: bool = True
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -298,6 +300,15 @@ STATS: Sequence[Stat] = (
         "server.days_until_first_cert_expiring",
         "Days until the first certificate expires.",
         Kind.GAUGE,
+        merge=Merge.MIN,
+        # It wants base units (and promtool does); the next one is in its place.
+        prometheus=False,
+    ),
+    Stat(
+        "server.first_cert_expiration_timestamp_seconds",
+        "When the first certificate expires, seconds since the epoch.",
+        Kind.GAUGE,
+        envoy=False,
         merge=Merge.MIN,
     ),
     Stat("server.reload_accepted", "Configurations that were read again and run.", envoy=False),

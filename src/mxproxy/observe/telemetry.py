@@ -53,6 +53,7 @@ class Watched:
     @ivar sentRate: bytes to the client, in a second, of late.
     @ivar receivedRate: bytes from the client, in a second, of late.
     @ivar handshakes: the sides whose TLS handshake was counted.
+    @ivar searchable: a text in which it can be looked for, once somebody has.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Watched:
         "received",
         "receivedRate",
         "sampled",
+        "searchable",
         "sent",
         "sentRate",
         "series",
@@ -75,6 +77,7 @@ class Watched:
         self.sampled = (0, 0)
         self.sentRate = self.receivedRate = 0.0
         self.handshakes: tuple[str, ...] = ()
+        self.searchable = ""
 
 
 @implementer(IConnectionObserver)

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock as MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy import cli

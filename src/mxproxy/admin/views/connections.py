@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...connection import Connection, Peer
+from ...connection import Peer
 from ...observe.access_log import (
     OFFERED_LIMIT,
     PRINCIPAL_LIMIT,
@@ -16,6 +16,7 @@ from ...observe.access_log import (
     formatAddress,
     formatTime,
 )
+from ...observe.istio.labels import LABELS
 from ...observe.telemetry import Watched
 from ...wire.metadata import Metadata
 
@@ -90,7 +91,10 @@ def describe(one: Watched) -> Row:
         "listener": connection.listener,
         "filter_chain": connection.filter_chain or None,
         "cluster": connection.cluster or None,
-        "state": stateOf(connection),
+        "state": stateOf(one),
+        "reporter": None if one.series is None else one.series.labels[0],
+        "source": _describeSide(one, "source"),
+        "destination": _describeSide(one, "destination"),
         "started": formatTime(connection.started),
         "duration_ms": round(connection.duration * 1000),
         "downstream": _describePeer(connection.downstream),
@@ -103,13 +107,16 @@ def describe(one: Watched) -> Row:
     }
 
 
-def stateOf(connection: Connection) -> str:
+def stateOf(one: Watched) -> str:
     """
     @return: C{"connecting"}, C{"established"} or C{"closing"}.
     """
+    connection = one.connection
     if connection.close_reason or not connection.downstream.open:
         return "closing"
-    return "established" if connection.established else "connecting"
+    # A filter that answers by itself connects to nobody.
+    answered = one.series is not None and not connection.cluster
+    return "established" if connection.established or answered else "connecting"
 
 
 def _describePeer(peer: Peer) -> dict[str, Any]:
@@ -131,13 +138,21 @@ def _describePeer(peer: Peer) -> dict[str, Any]:
     }
 
 
+#: What of the metrics' labels says who a side is.
+_SIDE = {"workload": "workload", "namespace": "workload_namespace", "principal": "principal"}
+_INDEX = {name: index for index, name in enumerate(LABELS)}
+
+
+def _describeSide(one: Watched, side: str) -> dict[str, str] | None:
+    """How the metrics call a side, once they do."""
+    if one.series is None:
+        return None
+    labels = one.series.labels
+    return {name: labels[_INDEX[f"{side}_{label}"]] for name, label in _SIDE.items()}
+
+
 def _name(one: Watched, side: str) -> str:
-    """How the metrics call a side."""
-    series = one.series
-    if series is None:
-        return ""
-    index = 1 if side == "source" else 9
-    return series.labels[index]
+    return "" if one.series is None else one.series.labels[_INDEX[f"{side}_workload"]]
 
 
 def _searchable(one: Watched) -> str:
@@ -145,12 +160,17 @@ def _searchable(one: Watched) -> str:
     Everything that somebody could look for, in small letters.
     """
     connection = one.connection
+    if one.searchable:
+        return one.searchable
     texts: list[str] = [connection.id, connection.listener, connection.cluster]
     if one.series is not None:
         texts += one.series.labels
     for peer in (connection.downstream, connection.upstream):
         texts += [formatAddress(peer.address) or "", peer.alpn or "", peer.peer_state.value]
-    return "\n".join(texts).lower()
+    found = "\n".join(texts).lower()
+    if connection.established:
+        one.searchable = found  # Nothing of it changes any more.
+    return found
 
 
 def _cut(text: str | None, limit: int = TEXT_LIMIT) -> str | None:

@@ -17,6 +17,7 @@ NODE = ("workload", "workload_namespace", "canonical_service", "principal")
 
 _INDEX = {name: index for index, name in enumerate(LABELS)}
 _SIDES = {side: [_INDEX[f"{side}_{name}"] for name in NODE] for side in ("source", "destination")}
+_REPORTER = _INDEX["reporter"]
 _SECURITY = _INDEX["connection_security_policy"]
 _NUMBERS = ("active", "opened", "closed", "sent", "received")
 
@@ -26,7 +27,8 @@ EDGE_LIMIT = 200
 
 def take(service: ProxyService, arguments: Mapping[str, Any]) -> list[list[Any]]:
     """
-    @return: edges: source, destination (each what L{NODE} says), security policy, and numbers.
+    @return: edges: source, destination (each what L{NODE} says), which of the two we are,
+        security policy, and numbers.
     """
     telemetry = service.telemetry
     if telemetry is None:
@@ -38,10 +40,11 @@ def take(service: ProxyService, arguments: Mapping[str, Any]) -> list[list[Any]]
         source, destination = (
             tuple(labels[index] for index in _SIDES[side]) for side in ("source", "destination")
         )
-        numbers = edges.setdefault((source, destination, labels[_SECURITY]), [0] * len(_NUMBERS))
+        key = (source, destination, labels[_REPORTER], labels[_SECURITY])
+        numbers = edges.setdefault(key, [0] * len(_NUMBERS))
         for index, name in enumerate(_NUMBERS):
             numbers[index] += getattr(series, name)
-    return [[*map(list, key[:2]), key[2], *numbers] for key, numbers in edges.items()]
+    return [[*map(list, key[:2]), *key[2:], *numbers] for key, numbers in edges.items()]
 
 
 def merge(values: Sequence[list[list[Any]]], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,8 +53,8 @@ def merge(values: Sequence[list[list[Any]]], arguments: Mapping[str, Any]) -> di
     """
     edges: dict[tuple[Any, ...], list[int]] = {}
     for value in values:
-        for source, destination, security, *numbers in value:
-            key = (tuple(source), tuple(destination), security)
+        for source, destination, reporter, security, *numbers in value:
+            key = (tuple(source), tuple(destination), reporter, security)
             before = edges.get(key, [0] * len(numbers))
             edges[key] = [a + b for a, b in zip(before, numbers, strict=True)]
     busiest = sorted(edges.items(), key=lambda item: (item[1][0], item[1][1]), reverse=True)
@@ -61,7 +64,8 @@ def merge(values: Sequence[list[list[Any]]], arguments: Mapping[str, Any]) -> di
             {
                 "source": dict(zip(NODE, key[0], strict=True)),
                 "destination": dict(zip(NODE, key[1], strict=True)),
-                "connection_security_policy": key[2],
+                "reporter": key[2],
+                "connection_security_policy": key[3],
                 **dict(zip(_NUMBERS, numbers, strict=True)),
             }
             for key, numbers in busiest[:EDGE_LIMIT]
