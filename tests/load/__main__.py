@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         print(idle(connections, echo), flush=True)
     bad = 0
-    limits = ((), ("--max-handshakes", str(2 * options.stalled)))
+    limits = (options.stalled // 2, 2 * options.stalled)
     for limit in limits if options.stalled else ():
-        result = stalled(options.stalled, options.seconds, options.stalled / 10, *limit)
+        result = stalled(options.stalled, options.seconds, options.stalled / 10, limit)
         print(result, flush=True)
         if result.beside.worst > PROMISE:
             print(f"  worse than promised: p99 above {PROMISE * 1000:g} ms")

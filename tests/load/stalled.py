@@ -69,7 +69,8 @@ def traffic(port: int, context: ssl.SSLContext, seconds: float) -> Traffic:
     Be honest for so long.
     """
     measured = Traffic()
-    opened = itertools.cycle([join(port, context) for _ in range(OPEN)])
+    all_ = [join(port, context) for _ in range(OPEN)]
+    opened = itertools.cycle(all_)
     end = time.monotonic() + seconds
     requestAt = newAt = time.monotonic()
     while (now := time.monotonic()) < end:
@@ -87,7 +88,9 @@ def traffic(port: int, context: ssl.SSLContext, seconds: float) -> Traffic:
             # Its own wait is no request's.
             requestAt = max(requestAt, time.monotonic())
         else:
-            time.sleep(min(requestAt, newAt) - now)
+            time.sleep(max(0.0, min(requestAt, newAt) - now))
+    for tls in all_:
+        tls.close()
     return measured
 
 
@@ -101,11 +104,11 @@ def _stall(pipe: Pipe, port: int, count: int, files: Files, rate: float) -> None
     says = itertools.cycle((b"", hello, b"", hello[:-1]))
     selector = selectors.DefaultSelector()
     open_, made = 0, 0
-    last, due = time.monotonic(), 0.0
+    last, due = time.monotonic(), float(count)
     while not pipe.poll():
         now = time.monotonic()
-        # What was not used is not made up for: a tenth of a second's share at most.
-        due = min(due + (now - last) * rate, rate / 10)
+        # All at once, and then so many a second: what was not used is not made up for.
+        due = max(min(due + (now - last) * rate, rate / 10), due if made < count else 0.0)
         last = now
         while open_ < count and due >= 1:
             due -= 1
@@ -165,37 +168,38 @@ class Result:
         )
 
 
-def stalled(count: int, seconds: float, rate: float, *options: str) -> Result:
+def stalled(count: int, seconds: float, rate: float, limit: int) -> Result:
     """
     @param count: how many stall at once, or try to.
     @param seconds: for each of the two measurements.
-    @param rate: how many of them come in a second, at most.
-    @param options: of the proxy.
+    @param rate: how many come in a second, at most, in the place of those that have gone.
+    @param limit: how many the proxy lets stall.
     """
     filesAllowed()
-    inbound = Inbound(*options)
+    inbound = Inbound("--max-handshakes", str(limit))
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     arguments = (theirs, inbound.port, count, inbound.files, rate)
     process = context.Process(target=_stall, args=arguments, daemon=True)
     try:
-        honest = inbound.files.context()
+        honest, files = inbound.files.context(), inbound.openFiles
         before = traffic(inbound.port, honest, seconds)
-        memory, files = inbound.memory, inbound.openFiles
+        inbound.settles(files)
+        memory = inbound.memory
         process.start()
-        # Until they are there, or as many as the proxy lets be.
-        waitUntil(lambda: inbound.openFiles >= files + count, 10 + count / rate)
+        # Until they are there, or as many of them as may be.
+        waitUntil(lambda: inbound.openFiles >= files + min(count, limit), 30)
+        most, with_ = inbound.openFiles - files, inbound.memory
         try:
             beside = traffic(inbound.port, honest, seconds)
         except (OSError, AssertionError) as error:
             raise AssertionError(f"{error}\n{inbound.reasons()}\n{inbound.said[-2000:]}") from error
-        most, with_ = inbound.openFiles - files, inbound.memory
         ours.send(None)
         made = ours.recv()
         process.join()
-        if not inbound.settles(files + 2 * OPEN + 5):
+        if not inbound.settles(files):
             raise AssertionError(f"{inbound.openFiles} files are still open")
-        what = f"{count} stalled handshakes{''.join(f' {option}' for option in options)}"
+        what = f"{count} stalled handshakes, --max-handshakes {limit}"
         return Result(
             what,
             made,
