@@ -59,6 +59,7 @@ format: $(VENV)/.lint  ## put the source into ruff's format
 docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and that the news build
 	$(BIN)/python -m mxproxy.wire.diagram --check docs/wire.md
 	$(BIN)/python -m mxproxy.config.envoy.docs --check docs/configuration.md
+	$(BIN)/python -m mxproxy.observe.docs --check docs/observability.md
 	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf --check
 	$(BIN)/python -m tests.sidebyside.differences --check docs/envoy-differences.md
 	$(BIN)/towncrier build --draft --version 0
