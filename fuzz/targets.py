@@ -1,15 +1,21 @@
 """
-What is fuzzed: for each decoder of C{wire/} a function that takes bytes and fails when the
-decoder's invariant does not hold.
+What is fuzzed: for each decoder of C{wire/}, and for the whole inbound chain (L{chain}), a
+function that takes bytes and fails when the invariant does not hold.
 
-The first byte of an input chooses how the rest is cut into reads.
+The first byte of an input chooses how the rest is cut into reads, where a decoder is fed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from chain import chain, conversations
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct as WellKnown
 
 from mxproxy.wire.annotate import annotate, render
 from mxproxy.wire.clienthello import ClientHelloInspector
@@ -18,6 +24,7 @@ from mxproxy.wire.http import HTTPInspector
 from mxproxy.wire.metadata import MalformedMetadata, Metadata, decodeMetadata
 from mxproxy.wire.prefix import HEADER_SIZE, encodePrefix
 from mxproxy.wire.proxyprotocol import ProxyProtocolDecoder
+from mxproxy.wire.structwire import Struct
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 
@@ -123,8 +130,46 @@ def metadata(data: bytes) -> None:
     except MalformedMetadata:
         found = None
     assert found is None or isinstance(found, Metadata)
-    for shown in (data, encodePrefix(data)):
-        assert all(line.isprintable() for line in render(annotate(shown)))
+    _show(encodePrefix(data))
+
+
+def structwire(data: bytes) -> None:
+    """
+    Invariant: what protobuf's own Struct understands ours does, and the other way round; and
+    ours writes again what it has read.
+    """
+    # Protobuf's parsers are no Python; by this one the fuzzer sees which shapes are new.
+    _show(encodePrefix(Any(type_url="", value=data).SerializeToString()))
+    ours, theirs = Struct(), WellKnown()
+    understood = []
+    for message in (ours, theirs):
+        try:
+            message.ParseFromString(data)
+            understood.append(True)
+        except DecodeError:
+            understood.append(False)
+    assert understood[0] == understood[1], understood
+    if understood[0]:
+        written = ours.SerializeToString()
+        again = Struct()
+        again.ParseFromString(written)
+        assert again.SerializeToString() == written
+
+
+def annotation(data: bytes) -> None:
+    """
+    Invariant: every byte is in one row, in order, and every row can be shown.
+    """
+    _show(data)
+
+
+def _show(data: bytes) -> None:
+    rows = list(annotate(data))
+    assert b"".join(row.data for row in rows) == data
+    assert [row.offset for row in rows] == [
+        sum(len(row.data) for row in rows[:number]) for number in range(len(rows))
+    ]
+    assert all(line.isprintable() for line in render(rows))
 
 
 def _hellos() -> Iterator[bytes]:
@@ -154,11 +199,40 @@ def _lines() -> Iterator[bytes]:
     yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-#: What can be fuzzed, and what to begin with.
-TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterator[bytes]]]] = {
-    "clienthello": (clienthello, _hellos),
-    "exchange": (exchange, _vectors),
-    "http": (http, _lines),
-    "metadata": (metadata, lambda: (seed[HEADER_SIZE:] for seed in _vectors())),
-    "proxyprotocol": (proxyprotocol, _headers),
+def _payloads() -> Iterator[bytes]:
+    for seed in _vectors():
+        yield seed[HEADER_SIZE:]
+
+
+def _structs() -> Iterator[bytes]:
+    for payload in _payloads():
+        yield payload.partition(b"google.protobuf.Struct")[2][2:]
+
+
+def _cut(seeds: Callable[[], Iterable[bytes]]) -> Callable[[], Iterator[bytes]]:
+    """
+    Each of them whole, byte by byte, and in reads of a size between.
+    """
+    return lambda: (size + seed for seed in seeds() for size in (b"\0", b"\1", b"\x85"))
+
+
+class Target(NamedTuple):
+    """
+    @ivar function: takes an input.
+    @ivar seeds: inputs to begin with, beside those in C{corpus/}.
+    """
+
+    function: Callable[[bytes], None]
+    seeds: Callable[[], Iterable[bytes]]
+
+
+TARGETS: dict[str, Target] = {
+    "annotate": Target(annotation, _vectors),
+    "chain": Target(chain, conversations),
+    "clienthello": Target(clienthello, _cut(_hellos)),
+    "exchange": Target(exchange, _cut(_vectors)),
+    "http": Target(http, _cut(_lines)),
+    "metadata": Target(metadata, _payloads),
+    "proxyprotocol": Target(proxyprotocol, _cut(_headers)),
+    "structwire": Target(structwire, _structs),
 }
