@@ -6,12 +6,14 @@ VENV ?= .venv
 # What is tested: one module, class or method, as in T=tests.wire.test_exchange; all but tests/e2e and tests/sidebyside without.
 T ?=
 # What make fuzz does, and for how many seconds each.
-TARGETS ?= clienthello exchange http metadata proxyprotocol
+TARGETS ?= annotate chain clienthello exchange http metadata proxyprotocol structwire
 SECONDS ?= 60
 # Options of make bench: see python -m benchmarks --help.
 BENCH ?= --json bench.json --plot bench.png
 # Options of pyperf, for make microbench.
 MICRO ?=
+# What make mutation does: modules below src/mxproxy/, all that it knows without.
+MODULES ?=
 # How much is explored; 2 takes a quarter of an hour.
 DEPTH ?= 1
 # Test processes; auto is one per CPU.
@@ -29,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 SUITE = $(or $(T),$(subst /,.,$(basename $(shell find tests -name 'test_*.py' ! -path 'tests/e2e/*' ! -path 'tests/sidebyside/*' | sort))))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench microbench faults soak exploration load fuzz clean
+.PHONY: help venv test coverage lint format docs protobuf demo sidebyside e2e bench microbench faults soak exploration load mutation fuzz clean
 
 help:  ## this list
 	@echo 'make TARGET [PYTHON=python3.12] [VENV=.venv]'
@@ -99,7 +101,10 @@ exploration: $(VENV)/.test  ## every interleaving of two sides of an exchange (D
 load: $(VENV)/.test  ## 10,000 idle connections, 2,000 stalled handshakes beside traffic (LOAD='--idle 200 --stalled 100')
 	$(BIN)/python -m tests.load $(LOAD)
 
-fuzz: $(VENV)/.fuzz  ## every decoder, coverage-guided (SECONDS=60 for each, TARGETS='clienthello http')
+mutation: $(VENV)/.mutation  ## would the tests notice a change of wire/ and the handshake layer? (MODULES=wire/prefix.py)
+	$(BIN)/python -m tests.mutation $(MODULES)
+
+fuzz: $(VENV)/.fuzz  ## every decoder and the inbound chain, coverage-guided (SECONDS=60 for each, TARGETS='chain http')
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
 
 clean:  ## remove what the other targets made
@@ -121,6 +126,10 @@ $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 
 $(VENV)/.fuzz: $(VENV)/.test
 	$(PIP) install --quiet --editable '.[test,fuzz]'
+	@touch $@
+
+$(VENV)/.mutation: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[test,mutation]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.layers.base import LayerFactory
 from mxproxy.layers.deliver import HoldingLayer
-from mxproxy.testing import Bench
+from mxproxy.testing import Bench, mustNotBeUsed
 
 
 class Handing(HoldingLayer):
@@ -82,6 +82,26 @@ class HoldingTests(SynchronousTestCase):
             self.assertIs(bench.transport.protocol, bench.application)
             self.assertEqual(bench.transport.reading, not paused)
 
+    def test_leavesOnce(self) -> None:
+        """
+        A layer that had paused what is below for itself lets it go on as it leaves.
+        """
+        bench, layer = self.bench()
+        layer.pause()
+        layer.leaveWith(b"")
+        self.assertEqual(bench.connection.trail, ["downstream/handing"])
+        self.assertTrue(bench.transport.reading)
+
+    def test_timeIsNotUpWhileLeaving(self) -> None:
+        """
+        A layer that is on its way out waits for nobody but who has paused it.
+        """
+        bench, layer = self.bench()
+        bench.application.pause()
+        layer.startTimer(5, mustNotBeUsed("the layer was leaving"))
+        layer.leaveWith(b"one")
+        self.assertEqual(bench.reactor.getDelayedCalls(), [])
+
     def test_endOnce(self) -> None:
         """
         A pause after the end does not bring it back.
@@ -143,6 +163,18 @@ class HoldingTests(SynchronousTestCase):
             closed: reset
             """
         )
+
+    def test_resumedAsItIsLost(self) -> None:
+        """
+        What was held is not delivered twice, and nothing else is.
+        """
+        bench, layer = self.bench()
+        bench.application.pause()
+        layer.deliver(b"one")
+        bench.application.paused = False
+        bench.application.onData = lambda data: bench.application.resume()
+        bench.transport.lose()
+        self.assertEqual(bench.application.received, b"one")
 
     def test_closedWhileHolding(self) -> None:
         """

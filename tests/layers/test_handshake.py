@@ -89,6 +89,31 @@ class TranscriptTests(SynchronousTestCase):
             """
         )
 
+    def test_noTimeoutAfterTheAbort(self) -> None:
+        """
+        The loss is told in a later turn, and the time may be up in between.
+        """
+        bench = Bench(running(Greeting))
+        bench.connect()
+        bench.transport.protocol.dataReceived(b"x" * 31)
+        self.assertEqual([call.getTime() for call in bench.reactor.getDelayedCalls()], [0.0])
+
+    def test_defaultLayer(self) -> None:
+        """
+        Who has nothing to say of the result needs no layer of his own.
+        """
+        bench = Bench(lambda inner, context: HandshakeFactory(inner, context, Greeting, 5))
+        bench.play(
+            """
+            << 'HELLO\\n'
+            >> 'HI\\nrest'
+            << 'THANKS\\n'
+            app<< connected
+            app<< 'rest'
+            left: handshake
+            """
+        )
+
     def test_silence(self) -> None:
         self.play(
             """

@@ -4,6 +4,8 @@ The exchange's machine: every ending, every opening, and what comes late.
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.wire.exchange import (
@@ -420,7 +422,8 @@ class TableTests(SynchronousTestCase):
         for data in (THEIRS, APP, MALFORMED, HEADER.pack(MAGIC, 201)):
             exchange = reply(maxSize=200)
             exchange.feed(data)
-            self.assertRaises(UnknownTransition, exchange.feed, b"")
+            error = self.assertRaises(UnknownTransition, exchange.feed, b"ab")
+            self.assertEqual(f"2 bytes were fed to {exchange!r}", str(error))
             self.assertRaises(UnknownTransition, exchange.eof)
             self.assertRaises(UnknownTransition, exchange.timeout)
 
@@ -437,6 +440,15 @@ class TableTests(SynchronousTestCase):
         exchange = reply()
         exchange.eof()
         self.assertRaises(UnknownTransition, exchange.eof)
+
+
+class OutcomeTests(SynchronousTestCase):
+    def test_unchangeable(self) -> None:
+        """
+        What a machine has answered nobody changes on the way.
+        """
+        with self.assertRaises(FrozenInstanceError):
+            reply().eof().final = False  # type: ignore[misc]
 
 
 class BoundTests(SynchronousTestCase):

@@ -5,6 +5,7 @@ Metadata, its absence, the node it is made of, and the payload it travels in.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from unittest.mock import patch
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -117,6 +118,9 @@ class AbsenceTests(SynchronousTestCase):
         self.assertEqual(absent, Absence(PeerState.BAD_MAGIC))
         self.assertNotEqual(absent, Absence(PeerState.CLOSED))
         self.assertIn("bad_magic", repr(absent))
+        self.assertRaises(
+            dataclasses.FrozenInstanceError, setattr, absent, "reason", PeerState.CLOSED
+        )
 
     def test_foundIsNoReason(self) -> None:
         self.assertRaises(ValueError, Absence, PeerState.FOUND)
@@ -146,6 +150,11 @@ class NodeTests(SynchronousTestCase):
         node = Node("n", {"LABELS": labels})
         labels["app"] = "b"
         self.assertEqual("a", node.describe().app)
+        self.assertRaises(dataclasses.FrozenInstanceError, setattr, node, "id", "m")
+        self.assertEqual(
+            ["id", "metadata", "cluster", "region", "zone"],
+            list(inspect.signature(Node).parameters),
+        )
 
     def test_clusterStaysAtHome(self) -> None:
         """
@@ -360,6 +369,11 @@ class MetadataDecoderTests(SynchronousTestCase):
         decoder.decode(small)
         decoder.decode(large)
         self.assertEqual(f"<MetadataDecoder knows 1 payloads of {len(large)} bytes>", repr(decoder))
+        self.patch(metadata, "CACHE_BYTES", len(small) + len(large))
+        decoder.decode(small)
+        self.assertEqual(
+            f"<MetadataDecoder knows 2 payloads of {len(large) + len(small)} bytes>", repr(decoder)
+        )
         self.patch(metadata, "CACHE_BYTES", len(small))
         decoder.decode(large + b"\x1a\x00")
         self.assertEqual("<MetadataDecoder knows 0 payloads of 0 bytes>", repr(decoder))

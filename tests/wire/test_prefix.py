@@ -34,8 +34,12 @@ class PrefixTests(SynchronousTestCase):
         """
 
         class Long(bytes):
+            size = 1 << 32
+
             def __len__(self) -> int:
-                return 1 << 32
+                return self.size
 
         error = self.assertRaises(ValueError, prefix.encodePrefix, Long())
         self.assertEqual("a payload of 4294967296 bytes does not fit a 32-bit length", str(error))
+        Long.size -= 1
+        self.assertEqual(b"\x3d\x23\x04\x67\xff\xff\xff\xff", prefix.encodePrefix(Long()))

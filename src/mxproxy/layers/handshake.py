@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.python.failure import Failure
 
 from ..interfaces import IChainContext, IHandshake
 from ..wire.handshake import Outcome
@@ -87,11 +86,6 @@ class HandshakeLayer(HoldingLayer):
             self.deliverEOF()
         else:
             self._apply(self._machine.eof(), eof=True)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The machine's time is over."""
-        self._finish()
-        super().connectionLost(reason)
 
     def _timedOut(self) -> None:
         assert self._machine is not None
