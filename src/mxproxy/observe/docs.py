@@ -27,7 +27,7 @@ def tables() -> str:
     lines += ["", "| in `/stats` | in `/stats/prometheus` | |", "| --- | --- | --- |"]
     for stat in STATS:
         labels = ", ".join(stat.prometheusLabels)
-        family = f"`{stat.family}`" if stat.prometheus else "–"
+        family = f"`{stat.family}`" if stat.prometheus else "not there"
         if labels:
             family += f" `{{{labels}}}`"
         kind = "" if stat.kind.value == "counter" else " (a gauge)"
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(f"{path}: {error}")
     if options.check and wanted != text:
-        print(f"{path}: not the declared statistics; run --write", file=sys.stderr)
+        sys.stderr.write(f"{path}: not the declared statistics; run --write\n")
         return 1
     if options.write:
         path.write_text(wanted, encoding="utf-8")
