@@ -101,6 +101,7 @@ class Verdict:
     @ivar reason: the access log's C{close_reason}.
     @ivar seconds: from the beginning to when both sides were gone.
     @ivar sent: bytes that the faulty peer has sent, by phase.
+    @ivar told: how the other peer learnt of the end, see L{Peer}.
     @ivar wrong: what should not have been, in words; empty: all is well.
     """
 
@@ -108,6 +109,7 @@ class Verdict:
     reason: str
     seconds: float
     sent: Mapping[str, int]
+    told: str
     wrong: tuple[str, ...] = ()
 
 
@@ -201,13 +203,13 @@ class Stage:
             if alone:
                 wrong += await leftovers(world, timers, descriptors)
             wrong += cycles(watching.references)
-        faulty = client if case.side == DOWNSTREAM else server
+        faulty, other = (client, server) if case.side == DOWNSTREAM else (server, client)
         wrong += self._bytes(case, script, client, server)
         closings = [line for line in self._lines.all if line["event"] == "closed"]
         if len(closings) != 1:
             wrong.append(f"{len(closings)} closing lines")
         reason = closings[0]["close_reason"] if closings else ""
-        return Verdict(faulty.reached, reason, seconds, faulty.sent, tuple(wrong))
+        return Verdict(faulty.reached, reason, seconds, faulty.sent, other.told, tuple(wrong))
 
     # -- its parts
 

@@ -19,6 +19,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -28,6 +29,9 @@ from .fault import Fault, Kind
 from .sessions import Flights, Plain
 
 SMALL = 1000
+
+#: Seconds after which what was sent has arrived.
+QUIET = 0.05
 
 
 class Script:
@@ -83,6 +87,8 @@ class Peer(Protocol):
     @ivar reached: it came to the place of its fault.
     @ivar faulted: it has committed it, and does no more.
     @ivar lost: its connection is gone.
+    @ivar told: how it learnt of that: C{"end"}, the end of the stream before anything else;
+        C{"reset"}; or C{"closed"}, by itself.
     @ivar done: it has followed its script to the end.
     @ivar complaint: what it was sent that it did not expect.
     """
@@ -97,6 +103,7 @@ class Peer(Protocol):
         self._fault = fault
         self._clock = clock
         self._timer: Any = None
+        self._speaking = True
         self.sent: dict[str, int] = {}
         self.phase = ""
         self.received = bytearray()
@@ -104,6 +111,7 @@ class Peer(Protocol):
         self.reached = False
         self.faulted = False
         self.lost = False
+        self.told = ""
         self.done = False
         self.complaint = ""
 
@@ -120,13 +128,14 @@ class Peer(Protocol):
         self._go()
 
     def readConnectionLost(self) -> None:
+        self.told = self.told or "end"
         if self.faulted:
             if self._fault.kind is Kind.END:
                 self.transport.loseConnection()
             return
         self._session.feedEOF()
         self._go()
-        if not self.faulted and not self.done and not self._session.ended:
+        if self._steps and not self.faulted:
             self._giveUp()
 
     def writeConnectionLost(self) -> None:
@@ -134,6 +143,9 @@ class Peer(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.lost = True
+        reset = reason is not None and reason.check(ConnectionLost)
+        self.told = self.told or ("reset" if reset else "closed")
+        self._takeRest()
         if self._timer is not None:
             timer, self._timer = self._timer, None
             timer.cancel()
@@ -153,11 +165,12 @@ class Peer(Protocol):
                 self.phase = phase
                 if self._fault.phase == phase and what in ("expect", "expectEnd", "close"):
                     # There is no byte of its own in this phase.
+                    self._speaking = False
                     self._commit()
                     return
             if not self._step(phase, what, data):
                 return
-            self._steps.pop(0)
+            del self._steps[:1]
 
     def _step(self, phase: str, what: str, data: bytes) -> bool:
         """
@@ -195,10 +208,15 @@ class Peer(Protocol):
 
     def _giveUp(self) -> None:
         """The stream has ended before its time: close, as applications do."""
+        self._takeRest()
+        self.transport.loseConnection()
+
+    def _takeRest(self) -> None:
+        """What has come goes for the rest."""
         if self._session.ready:
             self.received += self._session.read
+        self._session.read.clear()
         self._steps = []
-        self.transport.loseConnection()
 
     def _send(self, flights: Flights) -> None:
         for phase, data in flights:
@@ -238,7 +256,9 @@ class Peer(Protocol):
             self.transport.pauseProducing()
         else:
             self.transport.pauseProducing()
-            self._reset(100)
+            # Where it waits for the other's bytes, until nothing of its own is under way.
+            wait = 0.001 if self._speaking else QUIET
+            self._timer = self._clock.callLater(wait, self._reset, 100)
 
     def _reset(self, patience: int) -> None:
         self._timer = None

@@ -17,7 +17,7 @@ from mxproxy.tls.settings import TLSVersion
 
 from .case import DOWNSTREAM, UPSTREAM, Case, Times, Verdict
 from .fault import Kind
-from .points import BEHIND, asks
+from .points import BEHIND, CONVERSATION, asks, speaks
 
 CLOSE, END, RESET, STALL, CORRUPT = Kind.CLOSE, Kind.END, Kind.RESET, Kind.STALL, Kind.CORRUPT
 
@@ -33,6 +33,9 @@ BROKEN_HANDSHAKE = (
     *("S: no_client_certificate", "S: tls_error", "S: truncated"),
 )
 
+#: Where a record's length is in its header.
+LENGTH = (3, 4)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -40,6 +43,7 @@ class Row:
     @ivar fits: to which cases it applies.
     @ivar reasons: any of them is right.
     @ivar seconds: how long it may take, at most.
+    @ivar told: how the other peer has to learn of it; empty: in any way.
     """
 
     what: str
@@ -47,6 +51,7 @@ class Row:
     fits: Callable[[Case], bool]
     reasons: tuple[str, ...]
     seconds: Callable[[Times], float]
+    told: str = ""
 
 
 def inHandshake(case: Case) -> bool:
@@ -117,6 +122,13 @@ ROWS = (
         lambda times: times.handshake + LINGER + AT_ONCE,
     ),
     Row(
+        "a bit of a later record's length is another: the rest of the record may be waited for",
+        (CORRUPT,),
+        lambda case: case.fault.phase == "finish" or case.fault.offset in LENGTH,
+        ("S: protocol_error: ", "proxy: idle_timeout: ", "proxy: half_closed_timeout: "),
+        lambda times: times.exchange + around(times.idle) + times.close + LINGER + AT_ONCE,
+    ),
+    Row(
         "a bit of a later record is another: TLS never lets that pass",
         (CORRUPT,),
         everyCase,
@@ -180,7 +192,15 @@ ROWS = (
         lambda times: AT_ONCE,
     ),
     Row(
-        "it resets",
+        "it resets when nothing is under way: the other one is reset",
+        (RESET,),
+        lambda case: case.fault.phase in CONVERSATION and not speaks(case, case.fault.phase),
+        ("S: reset",),
+        lambda times: AT_ONCE,
+        told="reset",
+    ),
+    Row(
+        "it resets in the middle of what it says: that is delivered, if it came",
         (RESET,),
         everyCase,
         ("S: reset",),
@@ -232,6 +252,8 @@ def judge(case: Case, verdict: Verdict, times: Times, slack: float = 0.0) -> lis
         right.append(f"{names[side]}: {rest}")
     if not verdict.reason.startswith(tuple(right)):
         wrong.append(f"the reason {verdict.reason!r} begins with none of {right} ({row.what})")
+    if row.told and verdict.told not in ("", row.told):
+        wrong.append(f"the other peer was told by {verdict.told}, not {row.told} ({row.what})")
     limit = row.seconds(times) + slack
     if verdict.seconds > limit:
         wrong.append(f"gone after {verdict.seconds:g} s, not within {limit:g} s ({row.what})")
