@@ -18,11 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from .case import Case, Times
-from .halves import matrix
-from .halves import play as playHalves
+from .halves import matrix, play
 from .points import situations
 from .sweep import BRISK, Sweep, hurry, now, sweep
-from .worlds import Memory, Sockets
+from .worlds import PATHS, Memory, overSockets
 
 
 def everything(cases: Iterator[Case]) -> Iterable[Case]:
@@ -60,41 +59,44 @@ def inMemory(every: int) -> int:
     return len(cases.report.wrong)
 
 
-async def overSockets(every: int) -> int:
+async def inSockets(path: str, every: int) -> int:
     """
     @return: how many cases were wrong.
     """
-    cases, wrong = Sweep(Sockets(), BRISK, slack=10.0), 0
-    # The reactor's own descriptors are there from its first turn on.
-    await deferLater(cases.world.reactor, 0)
-    with hurry():
+    with overSockets(path) as world, hurry():
+        cases, wrong = Sweep(world, BRISK, slack=10.0), 0
+        # The reactor's own descriptors are there from its first turn on.
+        await deferLater(world.reactor, 0)
         for situation in situations():
             begin, before = time.monotonic(), cases.report.cases
             await sweep(cases, [situation], everything, every)
             print(
-                f"sockets: {str(situation).removesuffix(': nothing')}:"
+                f"sockets, {path}: {str(situation).removesuffix(': nothing')}:"
                 f" {cases.report.cases - before} cases, {time.monotonic() - begin:.0f} s",
                 flush=True,
             )
             wrong = tell(cases, wrong)
         await cases.close()
-    print(f"\nover sockets: {cases.report}\n", flush=True)
-    return len(cases.report.wrong)
+    print(f"\nover sockets, {path}: {cases.report}\n", flush=True)
+    return wrong
 
 
-async def halfClosed(size: int) -> int:
+async def halfClosed(path: str, size: int) -> int:
     """
     @return: how many cases were wrong.
     """
     failures = 0
-    for case in matrix():
-        begin = time.monotonic()
-        wrong = await playHalves(case, size, 300.0)
-        seconds = time.monotonic() - begin
-        print(
-            f"half-close: {case}: {size / 1e6:g} MB, {seconds:.1f} s: {wrong or 'ok'}", flush=True
-        )
-        failures += bool(wrong)
+    with overSockets(path) as world:
+        await deferLater(world.reactor, 0)
+        for case in matrix():
+            begin = time.monotonic()
+            wrong = await play(world, case, size, 300.0)
+            print(
+                f"half-close, {path}: {case}: {size / 1e6:g} MB,"
+                f" {time.monotonic() - begin:.1f} s: {wrong or 'ok'}",
+                flush=True,
+            )
+            failures += bool(wrong)
     return failures
 
 
@@ -114,11 +116,11 @@ def main() -> None:
 
     async def run(reactor: Any) -> None:
         wrong = 0
-        if part in (None, "halves"):
-            await deferLater(reactor, 0)
-            wrong += await halfClosed(int(arguments.megabytes * 1e6))
-        if part in (None, "sockets"):
-            wrong += await overSockets(arguments.every)
+        for path in PATHS:
+            if part in (None, "halves"):
+                wrong += await halfClosed(path, int(arguments.megabytes * 1e6))
+            if part in (None, "sockets"):
+                wrong += await inSockets(path, arguments.every)
         if part in (None, "memory"):
             wrong += inMemory(arguments.every_memory)
         if wrong:

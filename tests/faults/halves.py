@@ -152,12 +152,11 @@ class Closings:
         self.reasons.append(connection.close_reason)
 
 
-async def play(case: HalfClose, size: int, seconds: float) -> list[str]:
+async def play(world: Sockets, case: HalfClose, size: int, seconds: float) -> list[str]:
     """
     @param size: bytes that are sent after the first end.
     @return: what is wrong, in words.
     """
-    world = Sockets()
     client, server = Application(), Application()
     closings = Closings()
     behind = world.listen(_factory(server))

@@ -8,7 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from mxproxy import transports
+
 from .halves import matrix, play
+from .worlds import overSockets
 
 
 class HalfCloseTests(TestCase):
@@ -18,12 +21,14 @@ class HalfCloseTests(TestCase):
 
     timeout = 120
 
-    def test_matrix(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.matrix())
+    def test_direct(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.matrix(transports.DIRECT))
 
-    async def matrix(self) -> None:
-        from twisted.internet import reactor
+    def test_layered(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.matrix(transports.LAYERED))
 
-        await deferLater(reactor, 0)  # type: ignore[arg-type]
-        for case in matrix():
-            self.assertEqual(await play(case, 2_000_000, 30.0), [], str(case))
+    async def matrix(self, path: str) -> None:
+        with overSockets(path) as world:
+            await deferLater(world.reactor, 0)
+            for case in matrix():
+                self.assertEqual(await play(world, case, 2_000_000, 30.0), [], str(case))

@@ -11,13 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from mxproxy import transports
+
 from .case import Case
 from .points import situations
 from .sweep import BRISK, Sweep, hurry, sweep
-from .worlds import Sockets
+from .worlds import PATHS, overSockets
 
 #: See C{test_memory.py}.
-EVERY = 19
+EVERY = 29
 
 
 class SampleTests(TestCase):
@@ -27,22 +29,25 @@ class SampleTests(TestCase):
 
     timeout = 120
 
-    def test_sample(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.sample())
+    def test_direct(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.sample(transports.DIRECT))
 
-    async def sample(self) -> None:
-        cases = Sweep(Sockets(), BRISK, slack=10.0)
-        # The reactor's own descriptors and trial's timer are there from its first turn on.
-        await deferLater(cases.world.reactor, 0)
-        start = iter(range(1000))
+    def test_layered(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.sample(transports.LAYERED))
+
+    async def sample(self, path: str) -> None:
+        start = iter(range(PATHS.index(path), 1000))
 
         def pick(all: Iterator[Case]) -> Iterator[Case]:
             return islice(all, next(start) % EVERY, None, EVERY)
 
-        with hurry():
+        with overSockets(path) as world, hurry():
+            cases = Sweep(world, BRISK, slack=10.0)
+            # The reactor's own descriptors and trial's timer are there from its first turn on.
+            await deferLater(world.reactor, 0)
             try:
                 await sweep(cases, situations(), pick, every=31)
             finally:
                 await cases.close()
         self.assertEqual(cases.report.wrong, [], str(cases.report))
-        self.assertGreater(cases.report.cases, 120)
+        self.assertGreater(cases.report.cases, 80)

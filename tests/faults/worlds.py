@@ -5,7 +5,8 @@ Where a case is played: in memory, or over real sockets.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,9 +14,13 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 
+from mxproxy import transports
 from mxproxy.testing import MemoryReactor
 
 HOST = "127.0.0.1"
+
+#: TLS on the socket itself, and over memory BIOs on Twisted's transports.
+PATHS = (transports.DIRECT, transports.LAYERED)
 
 
 class World:
@@ -84,7 +89,7 @@ class Memory(World):
 
 class Sockets(World):
     """
-    This process's reactor, and 127.0.0.1.
+    This process's reactor, and 127.0.0.1; see L{overSockets}.
     """
 
     waits = True
@@ -112,6 +117,19 @@ class Sockets(World):
             except OSError:
                 pass  # The one of the directory itself.
         return found
+
+
+@contextmanager
+def overSockets(path: str) -> Iterator[Sockets]:
+    """
+    @param path: how the proxy's transports are made, one of L{PATHS}; the peers' are Twisted's.
+    """
+    before = transports.DIRECT if transports.isDirect() else transports.LAYERED
+    transports.use(path)
+    try:
+        yield Sockets()
+    finally:
+        transports.use(before)
 
 
 def closePort(port: Any) -> Deferred[Any]:
