@@ -167,8 +167,9 @@ class TLSLayer(SecuringLayer):
         self.peer.closing(explain(error, self._tls))
         self._readDone = self._writeDone = True
         self._flush()
-        self.transport.loseConnection()
+        # First, as a socket whose writing direction has ended is lost from within.
         self.startTimer(LINGER, self.lingered)
+        self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """The transport is gone."""

@@ -82,7 +82,11 @@ class TLSChannel:
         coming, self._next = self._next, None
         assert coming is not None
         if isinstance(coming, Exception):
-            raise coming
+            try:
+                raise coming
+            finally:
+                # Its traceback keeps this frame and our callers', which keep the connection.
+                del coming
         return coming
 
     def _record(self, offset: int, size: int) -> int:
