@@ -96,6 +96,5 @@ def faults(case: Case, sent: Mapping[str, int], every: int = 1) -> Iterator[Case
             continue  # Who speaks first is not known so early.
         for kind in kinds(case, phase):
             for offset in offsets(case, phase, sent, every):
-                if kind is Kind.CORRUPT and (offset == BEHIND or phase in ("rest", "ended")):
-                    continue  # TODO: layers/tls.py leaves its timer there.
-                yield replace(case, fault=Fault(kind, phase, offset))
+                if kind is not Kind.CORRUPT or offset != BEHIND:
+                    yield replace(case, fault=Fault(kind, phase, offset))
