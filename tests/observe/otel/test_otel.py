@@ -371,6 +371,9 @@ class ExportingTests(TestCase):
         if error is not None:
             await deferToThread(error.join, 10)
 
+    # Less than the SDK itself would wait.
+    test_stuck.timeout = 20  # type: ignore[attr-defined]
+
     async def test_bounded(self) -> None:
         """
         More spans than the queue holds are dropped, and nobody has waited.

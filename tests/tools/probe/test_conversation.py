@@ -387,6 +387,20 @@ def _address() -> Any:
     return IPv4Address("TCP", "127.0.0.1", INBOUND)
 
 
+class PatienceTests(SynchronousTestCase):
+    def test_roundTrips(self) -> None:
+        """
+        Who is far away is given time to speak first.
+        """
+        reactor = MemoryReactor()
+        probe = Probe(request(), io.StringIO(), io.StringIO())
+        server, client = probe.converse(reactor, "server"), probe.converse(reactor, "client")
+        server.finding.seconds["connect"] = 0.5
+        client.finding.seconds["tls"] = 0.25
+        self.assertAlmostEqual(server.patience, 1.1)
+        self.assertAlmostEqual(client.patience, 0.6)
+
+
 class FindingTests(SynchronousTestCase):
     def test_statuses(self) -> None:
         """
