@@ -86,7 +86,7 @@ class ServiceTests(CommandLineCase):
         What only shows when the chains are built is said in one line as well.
         """
 
-        def refuse(plan: object, reactor: object) -> None:
+        def refuse(plan: object, reactor: object, **more: object) -> None:
             raise ValueError("two filters\nkeep one fact")
 
         self.patch(tap, "ProxyService", refuse)

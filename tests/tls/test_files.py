@@ -212,8 +212,8 @@ class DiscoveredTests(SynchronousTestCase):
         Nobody says where, for now: the files of before are the ones to look at.
         """
         self.directory.write({"where": b""})
-        reading = takeReading(self.settings, [self.directory.file("ca.crt")])
-        self.assertEqual(self.names(reading.stamps), {"where", "ca.crt"})
+        reading = takeReading(self.settings, [self.directory.file("other.crt")])
+        self.assertEqual(self.names(reading.stamps), {"where", "other.crt"})
         self.assertEqual(str(reading.error), "nowhere")
 
 

@@ -14,6 +14,7 @@ import weakref
 from unittest import mock
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -82,6 +83,24 @@ class MutualTests(SynchronousTestCase):
         self.assertEqual(leaf.cert_pem.count(b"BEGIN"), 2)
         pair = shake(client(ca=root), server(leaf))
         self.assertEqual(pair.client.facts.principals, (BOB,))
+
+    def test_onlyTheFilesChainIsSent(self) -> None:
+        """
+        Not the root, which a peer that trusts it has; and no intermediate that is trusted, but
+        not in the file.
+        """
+        root = Authority.create()
+        middle = root.subordinate()
+        leaf = middle.issue(BOB)
+        alone = x509.load_pem_x509_certificates(leaf.cert_pem)[0].public_bytes(Encoding.PEM)
+        for own, ca, count in ((leaf, root.cert_pem, 2), (leaf, middle.cert_pem, 2)):
+            pair = shake(client(ca=root), server(own, authorities=pem(ca + CA.cert_pem)))
+            chain = pair.client.connection.get_peer_cert_chain()
+            assert chain is not None
+            self.assertEqual(len(chain), count)
+        both = middle.cert_pem + CA.cert_pem
+        bare = server(leaf, certificate=pem(alone), authorities=pem(both))
+        self.assertIn("unknown_ca", shake(client(ca=root), bare).client.why)
 
     def test_serverNameIsNotChecked(self) -> None:
         """

@@ -18,7 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy.tls import verify
 from mxproxy.tls.context import ClientContext, ServerContext
-from mxproxy.tls.resumption import MAX_SESSIONS, ResumableConnection, SessionRefused, Sessions
+from mxproxy.tls.resumption import (
+    LIFETIME,
+    MAX_SESSIONS,
+    ResumableConnection,
+    SessionRefused,
+    Sessions,
+)
 from mxproxy.tls.settings import ClientTLS, ServerTLS, TLSVersion
 from mxproxy.tls.verify import recordOf
 from tests.tls.memory import (
@@ -252,6 +258,12 @@ class AgainTests(ResumptionCase):
 
 
 class SessionsTests(ResumptionCase):
+    def test_lifetime(self) -> None:
+        """
+        OpenSSL's clock cannot be turned: what it was told.
+        """
+        self.assertEqual(resuming(server())._context.get_timeout(), LIFETIME)
+
     def test_afterTheEnd(self) -> None:
         """
         Of a connection that was ended in order, the session is good; of one that was dropped,
