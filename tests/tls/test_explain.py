@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
@@ -105,6 +105,7 @@ class PeersBytesTests(SynchronousTestCase):
             side.why, "alert_received: the peer refused with alert 'handshake failure'"
         )
 
+    @settings(deadline=None)
     @given(st.binary(min_size=1, max_size=64))
     def test_anything(self, data: bytes) -> None:
         """
