@@ -87,6 +87,27 @@ class IstioTests(MetricsTestCase):
         await self.hangUp(*ends)
 
 
+class WorkerTests(MetricsTestCase):
+    """
+    C{--workers}.
+    """
+
+    async def test_oneScrape(self) -> None:
+        """
+        One scrape has the numbers of all workers, under one label set.
+        """
+        await self.istioPair("--workers", "2")
+        for _ in range(CONNECTIONS):
+            await self.hangUp(*await self.talk())
+        await self.client.closed(CONNECTIONS)
+        found = await self.metrics(self.clientAdmin)
+        self.assertEqual(found, {name: [(CLIENT_LABELS, value)] for name, value in VALUES.items()})
+        text = await self.fetch(f"{self.clientAdmin}/stats/prometheus")
+        self.assertIn("\nenvoy_server_concurrency 2.0\n", text)
+        self.assertIn(f"\nenvoy_metadata_exchange_metadata_added {CONNECTIONS}.0\n", text)
+        await self.checkMetrics(self.clientAdmin)
+
+
 class PrometheusTests(MetricsTestCase):
     """
     A real Prometheus scrapes both sidecars under load.
