@@ -8,6 +8,7 @@ import os
 
 from twisted.application.service import IService
 
+from . import transports
 from .config.options import EXIT_FILE, Options, refuse
 from .lifecycle.manager import ServiceManager
 from .openfiles import raiseSoftLimit
@@ -24,6 +25,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     raiseSoftLimit()
+    transports.use(options["data-path"])
     manager = ServiceManager(reactor, os.environ)
     try:
         if options["workers"] > 1:

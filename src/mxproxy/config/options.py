@@ -33,6 +33,7 @@ from ..socketoptions import SocketOption, keepalive, userTimeout
 from ..timeouts import HALF_CLOSED, IDLE, Timeouts
 from ..tls.identity import AcceptedURI, parseAccepted
 from ..tls.settings import TLSProfile
+from ..transports import DIRECT, LAYERED
 from ..wire.metadata import Node
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter, split
 from .envoy import readPlan
@@ -669,6 +670,16 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "once, and so does 0.",
                 _secondsOrZero,
                 f"{DRAIN_TIME:g}",
+                process=True,
+            ),
+            Option(
+                "data-path",
+                f"{DIRECT}|{LAYERED}",
+                "How bytes go through. direct: TLS on the socket itself. layered: Twisted's "
+                "transports, and TLS over memory; slower, and the same in everything else: to try "
+                "when direct is suspected of something.",
+                _oneOf(DIRECT, LAYERED),
+                DIRECT,
                 process=True,
             ),
             Option(
