@@ -39,6 +39,7 @@ DEFAULTS = {
     "access-log": None,
     "workers": 1,
     "drain-time": 20.0,
+    "data-path": "direct",
     "config": None,
     "connect-timeout": 10.0,
     "tls-handshake-timeout": 10.0,

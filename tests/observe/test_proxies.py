@@ -227,7 +227,7 @@ class FactsTests(LoggedCase):
         ):
             self.assertEqual(
                 said(proxy, side),
-                [peers, ours, "TLSv1.3", "TLS_AES_256_GCM_SHA384", workload],
+                [peers, ours, "TLSv1.3", "TLS_AES_128_GCM_SHA256", workload],
             )
         self.assertEqual(said(sidecars.outbound, "DOWNSTREAM"), ["-"] * 5)
 
