@@ -95,8 +95,8 @@ class ProxyService(Service):
         @param hasAdmin: whether the admin interface is this process's; that of workers is their
             parent's.
         @param manager: is told how far it is.
-        @param configuration: the files that the plan was made of, by which it is seen whether they can still
-            be read when privileges are dropped.
+        @param configuration: the files that the plan was made of, by which it is seen whether
+            they can still be read when privileges are dropped.
         @raise ValueError: the plan cannot be run; the text is one line, for a person.
         @raise OSError: a file cannot be used.
         """

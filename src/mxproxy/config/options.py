@@ -685,8 +685,9 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             Option(
                 "config",
                 "FILE",
-                "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, filter chains, clusters; mxproxy validate FILE checks one; "
-                "docs/configuration.md says what it may contain.",
+                "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, "
+                "filter chains, clusters; mxproxy validate FILE checks one; docs/configuration.md "
+                "says what it may contain. SIGHUP reads it again.",
                 _file,
                 process=True,
             ),
