@@ -42,7 +42,7 @@ def main() -> None:
             Path(found, f"seed-{number}").write_bytes(seed)
         known = CORPUS / arguments.target
         folders = [str(found), *([str(known)] if known.is_dir() else [])]
-        options = [f"-max_total_time={arguments.seconds}", "-timeout=10", "-print_final_stats=1"]
+        options = [f"-max_total_time={arguments.seconds}", "-timeout=60", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], *options, "-max_len=4096", *folders], target.function)
         atheris.Fuzz()
 

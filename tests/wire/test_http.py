@@ -4,6 +4,8 @@ An HTTP request is told from anything else by its first line, as Envoy tells it.
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -136,6 +138,22 @@ class HTTPTests(SynchronousTestCase):
         self.check(NotHTTP("not_http", "no request line: b''"), b"\n")
         long = b"A" * 100
         self.check(NotHTTP("not_http", f"no request line: {long[:64]!r}"), long + b"\n")
+
+    def test_whichByte(self) -> None:
+        """
+        The first that has no place in a request line, or in its method.
+        """
+        for line, found in (
+            (b"GET \x01\x02", "byte 0x01 in the first line"),
+            (b"GET /\x1f", "byte 0x1f in the first line"),
+            (b"G\x1f\x02", "byte 0x1f in the method"),
+        ):
+            self.assertEqual(NotHTTP("not_http", found), HTTPInspector().feed(line))
+
+    def test_unchangeable(self) -> None:
+        for answer in (HTTPFound("h2c"), NotHTTP("eof", "")):
+            name = fields(answer)[0].name
+            self.assertRaises(FrozenInstanceError, setattr, answer, name, "x")
 
     def test_sooner(self) -> None:
         """
