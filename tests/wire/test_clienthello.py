@@ -221,7 +221,7 @@ class FoundTests(SynchronousTestCase):
             (hello(version=0x0301), (0x0301,)),
             (hello(version=0x0304), (0x0304,)),
             (hello(supportedVersions(0x5A5A, TLS13, TLS12)), (TLS13, TLS12)),
-            (hello(supportedVersions(0x0A1A, 0x0A0B)), (0x0A1A, 0x0A0B)),
+            (hello(supportedVersions(0x0A1A, 0x1A0A, 0x0A0B)), (0x0A1A, 0x1A0A, 0x0A0B)),
             (hello(supportedVersions(0x7A7A)), (TLS12,)),
             (hello(extension(43, b"")), (TLS12,)),
             (hello(extension(43, b"\0")), (TLS12,)),
@@ -358,7 +358,8 @@ class NotTLSTests(SynchronousTestCase):
         """
         The first message is a ClientHello, of a length that is allowed.
         """
-        self.check(records(hello(kind=2)), 6, "handshake type 2")
+        for kind in (0, 2):
+            self.check(records(hello(kind=kind)), 6, f"handshake type {kind}")
         self.check(b"\x16\x03\x01\x00\x05\x01\x00\x40\x01\x03", 9, "a hello of 16385 bytes")
         self.check(
             b"\x16\x03\x01\x00\x04\x01\x00\x00\x01" + bytes(9),
@@ -404,6 +405,7 @@ class NotTLSTests(SynchronousTestCase):
             extension(0, u16(b"\0" + u16(b"a") + b"\0" + u16(b"b"))),
             extension(0, u16(b"\0" + u16(b"a")) + b"x"),
             extension(0, b"\0\x03\0\0\x01"),
+            extension(0, b"\0\x03\0" + u16(b"a")),
         ):
             data = records(hello(bad))
             self.check(data, len(data), shape)
