@@ -64,6 +64,7 @@ docs: $(VENV)/.lint  ## check that what is generated in the docs is current, and
 	$(BIN)/python -m mxproxy.observe.docs --check docs/observability.md
 	VENV=$(VENV) PYTHON=$(BIN)/python scripts/generate-protobuf --check
 	$(BIN)/python -m tests.sidebyside.differences --check docs/envoy-differences.md
+	$(BIN)/python -m benchmarks.document --check docs/performance.md
 	$(BIN)/towncrier build --draft --version 0
 
 protobuf: $(VENV)/.python  ## make src/**/*_pb2.py of proto/

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
+from .document import RESULTS
 from .loads import LOADS, Load
 from .peers.base import Missing, Peer
 from .peers.mxproxy import Mxproxy
@@ -79,6 +80,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--json", metavar="FILE", help="write everything that was measured")
     add("--plot", metavar="FILE", help="draw it: a PNG")
+    add(
+        "--record",
+        action="store_true",
+        help="keep the figures, as a release's: benchmarks/results/SET.json, and a picture of "
+        "them in docs/",
+    )
     add("--quiet", action="store_true", help="do not tell what is being measured")
     options = parser.parse_args(argv)
     usual = _SMOKE if options.smoke else _USUAL
@@ -174,6 +181,7 @@ def report(
         "versions": versions,
         "tls": samples.tls,
         "baseline": compared,
+        "peers": list(samples.values),
         "figures": {
             name: {
                 peer: {key: value and round(value, 4) for key, value in asdict(found).items()}
@@ -227,10 +235,18 @@ def main(argv: Sequence[str]) -> int:
     written = report(samples, versions, settings, compared)
     if options.json:
         Path(options.json).write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
-    if options.plot:
+    if options.record:
+        # Without the samples: what is kept stays small.
+        kept = {name: value for name, value in written.items() if name != "samples"}
+        path = RESULTS / f"{options.set}.json"
+        path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    pictures = [options.plot] if options.plot else []
+    if options.record:
+        pictures.append(RESULTS.parents[1] / "docs" / f"performance-{options.set}.png")
+    for path in pictures:
         from .plot import plot
 
-        plot(written, options.plot)
+        plot(written, path)
     return 1 if any(samples.failures.values()) else 0
 
 

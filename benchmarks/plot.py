@@ -31,7 +31,7 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
     if not metrics:
         return
     rows = -(-len(metrics) // _COLUMNS)
-    peers = [peer for peer in report["samples"] if peer != DIRECT]
+    peers = [peer for peer in report["peers"] if peer != DIRECT]
     page = Page(figsize=(4.2 * _COLUMNS, 0.9 + rows * (0.9 + 0.28 * len(peers))), dpi=100)
     axes = page.subplots(rows, _COLUMNS, squeeze=False)
     for axis in axes.flat[len(metrics) :]:

@@ -43,7 +43,10 @@ def read(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _time(seconds: float) -> str:
+def time(seconds: float) -> str:
+    """
+    Seconds, in a unit that fits.
+    """
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -61,7 +64,7 @@ def lines(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> Iterator[str
     yield f"{'':{width}}  {'now':>9}  {title:>15}  ratio"
     for name in names:
         now, then = new["figures"].get(name), before.get(name)
-        cells = [f"{_time(one['median']) if one else '—':>9}" for one in (now, then)]
+        cells = [f"{time(one['median']) if one else '—':>9}" for one in (now, then)]
         spreads = [f"±{one['spread']:.0%}" if one else "" for one in (now, then)]
         ratio = f"{now['median'] / then['median']:.2f}" if now and then else ""
         yield (
