@@ -83,8 +83,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--record",
         action="store_true",
-        help="keep the figures, as a release's: benchmarks/results/SET.json, and a picture of "
-        "them in docs/",
+        help="keep the figures, as a release's: benchmarks/results/SET.json, and docs/'s "
+        "picture of the peers",
     )
     add("--quiet", action="store_true", help="do not tell what is being measured")
     options = parser.parse_args(argv)
@@ -241,8 +241,8 @@ def main(argv: Sequence[str]) -> int:
         path = RESULTS / f"{options.set}.json"
         path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     pictures = [options.plot] if options.plot else []
-    if options.record:
-        pictures.append(RESULTS.parents[1] / "docs" / f"performance-{options.set}.png")
+    if options.record and options.set == "peers":
+        pictures.append(RESULTS.parents[1] / "docs" / "performance-peers.png")
     for path in pictures:
         from .plot import plot
 

@@ -21,6 +21,9 @@ from .table import number
 
 RESULTS = Path(__file__).parent / "results"
 
+#: CPUs that others may use before it has to be said what comes of it.
+_BUSY = 0.1
+
 #: What each set's tables have; the terminal has all of it.
 _COLUMNS = {
     "peers": None,
@@ -54,7 +57,12 @@ def tables(report: Mapping[str, Any], sections: Sequence[str] | None) -> Iterato
         f"medians of {settings['rounds']} rounds of {settings['seconds']:g} s"
         + (f", each process of a proxy with {settings['quota']:g} CPU" if settings["quota"] else "")
         + f"; in brackets the ratio to {compared}. Others used {machine['others_cpus']:.2f} CPUs "
-        "meanwhile."
+        "meanwhile"
+        + (
+            ", so all are slower than they would be alone."
+            if machine["others_cpus"] > _BUSY
+            else "."
+        )
     )
     yield ""
     for peer, version in report["versions"].items():

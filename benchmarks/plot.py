@@ -40,16 +40,25 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
         found = figures[metric.name]
         shown = [peer for peer in peers if peer in found]
         values = [found[peer]["median"] for peer in shown]
-        errors = [found[peer]["median"] * found[peer]["spread"] for peer in shown]
+        errors = [
+            [found[peer]["median"] - found[peer]["low"] for peer in shown],
+            [found[peer]["high"] - found[peer]["median"] for peer in shown],
+        ]
         colours = [
             _OWN if peer.startswith("mxproxy") else _BASELINE if peer == baseline else _OTHER
             for peer in shown
         ]
-        axis.barh(shown, values, xerr=errors, color=colours, error_kw={"elinewidth": 1})
+        axis.barh(
+            shown, values, xerr=errors, color=colours, error_kw={"elinewidth": 1, "alpha": 0.6}
+        )
+        beside = axis.get_yaxis_transform()
         for place, peer in enumerate(shown):
             ratio = found[peer]["ratio"]
             text = number(found[peer]["median"]) + ("" if ratio is None else f"  ({ratio:.2f})")
-            axis.text(0, place, f" {text}", va="center", fontsize=8)
+            axis.text(0.01, place - 0.02, text, va="center", fontsize=8, transform=beside)
+        if metric.section.startswith("latency"):
+            # From a pair that keeps up to one that does not it is three orders of magnitude.
+            axis.set_xscale("log")
         axis.invert_yaxis()
         axis.set_title(f"{metric.section}\n{metric.title}", fontsize=8)
         axis.tick_params(labelsize=8)

@@ -43,9 +43,14 @@ def itself() -> list[Peer | None]:
         Mxproxy("mxproxy"),
         # What the two offer by ALPN does not meet, so nothing is exchanged.
         Mxproxy("no-exchange", inbound=["--mx-alpn", "nobody-offers-this"]),
-        Mxproxy(f"{_FINISHED}-filters", options=finished, environment=filters),
-        Mxproxy("access-log", options=["--access-log", "%d/access.log"]),
-        Mxproxy("metrics", options=["--admin", "unix:%d/admin"]),
+        Mxproxy(
+            f"{_FINISHED}-filters",
+            options=finished,
+            environment=filters,
+            note=f"{_FINISHED} times --filter bench.finished",
+        ),
+        Mxproxy("access-log", options=["--access-log", "%d/access.log"], note="--access-log FILE"),
+        Mxproxy("metrics", options=["--admin", "unix:%d/admin"], note="--admin unix:PATH"),
     ]
 
 

@@ -36,12 +36,16 @@ class Figure:
     """
     What the rounds have come to.
 
+    @ivar low: the smallest of the rounds.
+    @ivar high: the largest.
     @ivar spread: half of the difference between the largest and the smallest, as a part of
         the median.
     @ivar ratio: to the baseline: the median of the rounds' ratios.
     """
 
     median: float
+    low: float
+    high: float
     spread: float
     ratio: float | None
     rounds: int
@@ -110,13 +114,14 @@ def figure(samples: Samples, peer: str, metric: Metric, baseline: str | None) ->
     if not known:
         return None
     middle = median(known)
-    spread = (max(known) - min(known)) / 2 / middle if middle else 0.0
+    low, high = min(known), max(known)
+    spread = (high - low) / 2 / middle if middle else 0.0
     ratios = []
     if baseline is not None:
         for own, other in zip(rounds, _rounds(samples, baseline, metric), strict=False):
             if own is not None and other:
                 ratios.append(own / other)
-    return Figure(middle, spread, median(ratios) if ratios else None, len(known))
+    return Figure(middle, low, high, spread, median(ratios) if ratios else None, len(known))
 
 
 def summarize(samples: Samples, baseline: str | None) -> dict[str, dict[str, Figure]]:

@@ -35,6 +35,7 @@ class Mxproxy(Peer):
     @param options: further ones for C{twistd mxproxy}, of both sides; C{%d} in them is a
         directory of its own.
     @param inbound: those of one side alone.
+    @param note: what to say of the options; C{None} for what they are.
     """
 
     # Switched off for security: see mxproxy.tls.context.
@@ -47,12 +48,14 @@ class Mxproxy(Peer):
         options: Sequence[str] = (),
         inbound: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        note: str | None = None,
     ) -> None:
         self.name = name
         self._path = Path(sys.prefix if path is None else path)
         self._options = list(options)
         self._inbound = list(inbound)
         self.environment = environment or {}
+        self._note = " ".join([*options, *inbound]) if note is None else note
 
     @classmethod
     def described(cls, text: str) -> Mxproxy:
@@ -90,7 +93,7 @@ class Mxproxy(Peer):
             raise Missing(answer[-500:])
         options = [*self._options, *self._inbound]
         self._knows(options)
-        return " ".join([answer, *options])
+        return f"{answer} {self._note}".rstrip()
 
     def _knows(self, options: Sequence[str]) -> None:
         wanted = {option for option in options if option.startswith("--")}

@@ -73,6 +73,17 @@ below
 """,
         )
 
+    def test_busy(self) -> None:
+        """
+        Where others were at work, that is said.
+        """
+        busy = {**REPORT, "machine": {**REPORT["machine"], "others_cpus": 0.75}}
+        (self.results / "peers.json").write_text(json.dumps(busy))
+        text = replaced(
+            "<!-- begin: benchmarks peers --><!-- end: benchmarks peers -->", self.results
+        )
+        self.assertIn("used 0.75 CPUs meanwhile, so all are slower than they would be alone.", text)
+
     def test_twice(self) -> None:
         """
         What is current stays as it is.

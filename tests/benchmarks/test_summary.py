@@ -26,7 +26,7 @@ class SummaryTests(SynchronousTestCase):
         """
         found = summarize({"a": rates(100, 10, 110)}, None)[UP]["a"]
         self.assertEqual((found.median, found.rounds, found.ratio), (100, 3, None))
-        self.assertEqual(found.spread, 0.5)
+        self.assertEqual((found.low, found.high, found.spread), (10, 110, 0.5))
 
     def test_ratio(self) -> None:
         """
