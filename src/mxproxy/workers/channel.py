@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IFileDescriptorReceiver
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
@@ -123,3 +123,18 @@ class Channel(LineOnlyReceiver):
         lost, self._lost = self._lost, None
         if lost is not None:
             lost()
+
+
+class ChannelFactory(Factory):
+    """
+    For the one connection that there is.
+    """
+
+    noisy = False
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def buildProtocol(self, addr: object) -> Channel:
+        """See L{Factory.buildProtocol}."""
+        return self._channel

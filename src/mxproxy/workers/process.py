@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .channel import Channel, ChannelError
+from .channel import Channel, ChannelError, ChannelFactory
 from .logging import WorkerLog
 from .messages import CHANNEL, FIRST_SOCKET, LOCK, STANDARD_ERROR
 
@@ -93,7 +93,9 @@ class Worker(ProcessProtocol):
             )
             ours.setblocking(False)
             self.channel = Channel(self._asked, lambda: None)
-            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _Once(self.channel))
+            self._reactor.adoptStreamConnection(
+                ours.fileno(), socket.AF_UNIX, ChannelFactory(self.channel)
+            )
             self.channel.transport.write(start.line())
         finally:
             os.close(null)
@@ -182,21 +184,6 @@ class Worker(ProcessProtocol):
     def __repr__(self) -> str:
         state = "ready" if self.ready else "starting" if self.pid else "dead"
         return f"<Worker {self.number} {state}, process {self.pid}>"
-
-
-class _Once(Factory):
-    """
-    For the one connection that there is.
-    """
-
-    noisy = False
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def buildProtocol(self, addr: object) -> Channel:
-        """See L{Factory.buildProtocol}."""
-        return self._channel
 
 
 def _environment() -> dict[str, str]:

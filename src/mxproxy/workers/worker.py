@@ -15,12 +15,10 @@ import socket
 import sys
 from typing import Any
 
-from twisted.internet.protocol import Factory
-
 from ..config.files import replaying
 from ..config.options import EXIT_FILE, Options, refuse
 from ..service import ProxyService
-from .channel import Channel, ChannelError
+from .channel import Channel, ChannelError, ChannelFactory
 from .logging import PipeLogObserver
 from .messages import CHANNEL, LOCK, STANDARD_ERROR, Start, unpack
 
@@ -112,7 +110,7 @@ def main() -> None:
     service.startService()
     for descriptor in start.sockets.values():
         _close(descriptor)
-    reactor.adoptStreamConnection(channel.fileno(), socket.AF_UNIX, _Once(worker.channel))
+    reactor.adoptStreamConnection(channel.fileno(), socket.AF_UNIX, ChannelFactory(worker.channel))
     channel.close()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     # A terminal sends it to all processes; the parent says what is to be done.
@@ -154,18 +152,3 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         pass  # Several listeners, one socket.
-
-
-class _Once(Factory):
-    """
-    For the one connection that there is.
-    """
-
-    noisy = False
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def buildProtocol(self, addr: object) -> Channel:
-        """See L{Factory.buildProtocol}."""
-        return self._channel
