@@ -4,7 +4,7 @@ What a command line comes to, for each mode and each kind of TLS.
 
 from __future__ import annotations
 
-from mxproxy.config import options as module
+from mxproxy.config import optionvalues as module
 from mxproxy.config.plan import FilterChainPlan, FilterSpec, HostPlan, Limits, Plan
 from mxproxy.filters.tcp_proxy import TCPProxy
 from mxproxy.socketoptions import keepalive, userTimeout

@@ -84,14 +84,14 @@ class InstallTests(SynchronousTestCase):
 
     def test_wheelContents(self) -> None:
         """
-        The wheel has all modules, the type marker and the plugin, and nothing that would hide
+        The wheel has all modules, the admin page, the type marker and the plugin, and nothing that would hide
         Twisted or be stale there.
         """
         names = ZipFile(buildWheel(self.source, self.directory / "wheel")).namelist()
         modules = {
             str(file.relative_to(self.source / "src"))
             for file in (self.source / "src/mxproxy").rglob("*")
-            if file.suffix in {".py", ".pyi", ".typed"}
+            if file.suffix in {".py", ".pyi", ".typed"} or file.parent.name == "static"
         }
         self.assertEqual(
             sorted(name for name in names if ".dist-info/" not in name),
