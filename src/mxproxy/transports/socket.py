@@ -452,13 +452,13 @@ class SocketTransport:
 
     def _closeSocket(self, reason: Failure) -> None:
         socket = self.socket
-        try:
-            if reason.check(ConnectionAborted):
+        if reason.check(ConnectionAborted):
+            try:
                 socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET_ON_CLOSE)
-            else:
-                socket.shutdown(sockets.SHUT_RDWR)
-        except OSError:
-            pass
+            except OSError:
+                pass  # It is gone already.
+        # Nobody else has it, so that this ends both directions (Twisted's own has a shutdown(2)
+        # before, against descriptors that children inherit).
         socket.close()
 
     def _say(self, reason: str) -> None:
