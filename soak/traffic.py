@@ -130,7 +130,9 @@ class Traffic:
 
     def _ended(self, client: Client) -> None:
         del self._open[client.mine.number]
-        self._announced.pop(client.mine.number, None)
+        if client.mine.kill is None:
+            self._announced.pop(client.mine.number, None)
+        # Of a client that is killed, the server may hear only when it is gone.
         # Not from within: a refused connection would be dialled again without an end.
         self._reactor.callLater(0 if client.port else 0.1, self._next)
 
