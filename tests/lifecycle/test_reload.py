@@ -4,7 +4,9 @@ Another plan while connections are open.
 
 from __future__ import annotations
 
+import gc
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +99,18 @@ class ReloadTestCase(ProxyTestCase):
 
 
 class ReloadTests(ReloadTestCase):
+    def test_oldOnesAreGone(self) -> None:
+        """
+        Of a generation that nobody uses any more nothing is left.
+        """
+        self.start()
+        old = []
+        for version in ("1", "2", "3"):
+            old.append(weakref.ref(self.service.generation))
+            self.reload(replace(PLAN, node=Node("one", {"LABELS": {"version": version}})))
+        gc.collect()
+        self.assertEqual([generation() for generation in old], [None] * 3)
+
     def test_same(self) -> None:
         """
         Nothing is another one.

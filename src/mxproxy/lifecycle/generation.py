@@ -111,6 +111,8 @@ class Builder:
         @raise OSError: a file cannot be used.
         """
         generation, before = self._generation, self._before
+        # What is built finds its clusters through us: the one before would be kept, and so all.
+        self._before = None
         plan = generation.plan
         keep = before if before is not None and before.plan.node == plan.node else None
         clusters = {} if keep is None else {cluster.name: cluster for cluster in keep.plan.clusters}
