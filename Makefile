@@ -123,6 +123,8 @@ $(VENV)/.python:
 
 $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
 	$(PIP) install --quiet --editable '.[test]'
+	@# xds-protos brings older files of the same names, and may have come last.
+	$(PIP) install --quiet --force-reinstall --no-deps 'opentelemetry-proto>=1.45,<2'
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test

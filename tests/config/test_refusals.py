@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
 from twisted.python.usage import UsageError
@@ -490,6 +491,13 @@ class FileTests(CommandLineCase):
                 f"--otel needs OpenTelemetry's packages ({_EXPORTER} is not installed): "
                 "pip install 'mxproxy[otel]'",
             )
+        # Another package's files in their place, which have not all of the names.
+        with patch.dict(sys.modules, {_EXPORTER: ModuleType(_EXPORTER)}):
+            for name in [name for name in sys.modules if name.startswith("mxproxy.observe.otel")]:
+                del sys.modules[name]
+            status, said = self.refusal([*PLAIN, "--otel", "traces"])
+        self.assertEqual(status, 1)
+        self.assertTrue(said.endswith("--force-reinstall --no-deps opentelemetry-proto"), said)
 
     def test_keylog(self) -> None:
         self.check(

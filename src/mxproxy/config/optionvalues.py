@@ -21,7 +21,7 @@ from ..plugins import UnknownFilter, findFilter
 from ..socketoptions import SocketOption
 from ..tls.identity import AcceptedURI, parseAccepted
 from .descriptions import checkClientEndpoint, checkServerEndpoint, parseFilter, split
-from .errors import ConfigurationError
+from .errors import ConfigurationError, oneLine
 from .plan import (
     AccessLogPlan,
     FilterSpec,
@@ -252,6 +252,12 @@ def otel(text: str) -> tuple[str, ...]:
         raise ConfigurationError(
             f"needs OpenTelemetry's packages ({error.name} is not installed): "
             "pip install 'mxproxy[otel]'"
+        ) from None
+    except ImportError as error:
+        # xds-protos brings older files of the same names; who was installed last has won.
+        raise ConfigurationError(
+            f"finds files of another package in the place of OpenTelemetry's ({oneLine(str(error))}): "
+            "pip install --force-reinstall --no-deps opentelemetry-proto"
         ) from None
     checkEnvironment()
     return signals
