@@ -52,6 +52,7 @@ class Half(Terminal):
     other: Half | None = None
     watch: Watch | None = None
     _readDone = False
+    _held = False
 
     # -- bytes
 
@@ -86,10 +87,12 @@ class Half(Terminal):
 
     def pauseProducing(self) -> None:
         """The other side's buffer is full."""
+        self._held = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The other side's buffer is empty."""
+        self._held = False
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -209,7 +212,8 @@ class DownstreamHalf(Half):
         if self.watch is not None:
             self.watch.joined()
         self.join(half)
-        self.transport.resumeProducing()
+        if not self._held:
+            self.transport.resumeProducing()
 
     def _timedOut(self, reason: str) -> None:
         self.connection.closing(f"proxy: {reason}")

@@ -23,6 +23,10 @@ from .interfaces import IChainContext
 from .layers.base import CLOSE_TIMEOUT
 from .transports.outstanding import unwritten
 
+#: How often L{CLOSE_TIMEOUT} is granted to who reads, but slowly: by a byte each time, what is owed
+#: could be made to last for days.
+CLOSE_LOOKS = 10
+
 
 @implementer(IHalfCloseableProtocol)
 class Terminal(Protocol):
@@ -39,6 +43,7 @@ class Terminal(Protocol):
     peer: Peer
     _closer: IDelayedCall | None = None
     _unread = 0
+    _looks = 0
 
     def __init__(self, context: IChainContext) -> None:
         self.context = context
@@ -79,12 +84,13 @@ class Terminal(Protocol):
 
     def _closeTimedOut(self) -> None:
         before, self._unread = self._unread, unwritten(self.peer.transport)
-        if self._unread < before:
+        self._looks += 1
+        if self._unread < before and self._looks < CLOSE_LOOKS:
             # It reads, if slowly; there is less of it each time.
             self._closer = self.context.clock.callLater(CLOSE_TIMEOUT, self._closeTimedOut)
             return
         self._closer = None
-        self.peer.closing(f"close_timeout: unread bytes for {CLOSE_TIMEOUT:g} s")
+        self.peer.closing(f"close_timeout: unread bytes for {self._looks * CLOSE_TIMEOUT:g} s")
         self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:

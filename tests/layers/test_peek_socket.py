@@ -4,6 +4,7 @@ Looking at what is in a socket, and leaving it there.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
@@ -150,6 +151,29 @@ class PeekTests(SynchronousTestCase):
         self.reactor.until(lambda: bool(self.top.built))
         self.reactor.until(lambda: self.app.received == b"GET /")
         self.assertEqual(self.connection.downstream.address.host, "192.0.2.7")  # type: ignore[union-attr]
+        self.app.close()
+        self.finish()
+
+    def test_largest(self) -> None:
+        """
+        The longest PROXY header there is, and more behind it, is seen as a whole.
+        """
+        context = self.chain()
+        factory: Any = proxy_protocol.configure({}).wrap(self.top, context)
+        self.transport.connect(factory.buildProtocol(None))
+        addresses = b"\xc0\0\2\7\xc0\0\2\x08\3\xe8\7\xd0"
+        header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff" + addresses
+        rest = 0xFFFF - len(addresses)
+        header += b"\xee" + (rest - 3).to_bytes(2, "big") + bytes(rest - 3)
+        data = header + b"x" * 70_000
+        self.far.setblocking(False)
+        sent = 0
+        while not self.top.built or len(self.app.received) < 70_000:
+            if sent < len(data):
+                with contextlib.suppress(BlockingIOError):
+                    sent += self.far.send(data[sent:])
+            self.reactor.settle(0.01)
+        self.assertEqual(self.app.received, b"x" * 70_000)
         self.app.close()
         self.finish()
 

@@ -18,7 +18,7 @@ from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.settings import ClientTLS, ServerTLS, TLSVersion
 from mxproxy.transports import tls as channels
 from mxproxy.transports.accept import socketAddress
-from mxproxy.transports.buffer import CHUNK
+from mxproxy.transports.buffer import BLOCKED, CHUNK
 from mxproxy.transports.socket import SocketTransport
 
 from ..transports.poller import Poller, tcpPair
@@ -211,6 +211,37 @@ class OnSockets(Scenarios, TLSTestCase):
         pair.reactor.until(lambda: bool(server.losses))
         self.assertEqual(server.received, b"last words")
         self.assertEqual((pair.client.reason, pair.server.reason), ("aborted", "reset"))
+        self.assertGone(pair)  # type: ignore[arg-type]
+
+    def test_nobodyElseIsTold(self) -> None:
+        """
+        OpenSSL's errors are a thread's: a connection that is reset is no other one's end.
+        """
+        other = self.pair()
+        pair = self.pair(tcp=True)
+        pair.client.application.abort()
+        pair.reactor.until(lambda: bool(pair.client.application.losses))
+        for speak in (lambda: pair.server.application.write(b"x"), pair.server.application.end):
+            for _ in range(3):
+                speak()
+                transport: Any = other.server.transport
+                self.assertEqual(transport._channel.receive(CHUNK), BLOCKED)
+        pair.reactor.until(lambda: bool(pair.server.application.losses))
+
+    def test_resetAndEnded(self) -> None:
+        """
+        Known by a close_notify that cannot be sent: a reset all the same.
+        """
+        pair = self.pair(tcp=True)
+        server = pair.server.application
+        pair.server.transport.stopReading()
+        pair.client.application.abort()
+        pair.reactor.until(lambda: bool(pair.client.application.losses))
+        pair.reactor.settle(0.01)
+        server.end()
+        pair.server.transport.startReading()
+        pair.reactor.until(lambda: bool(server.losses))
+        self.assertEqual(pair.server.reason, "reset")
         self.assertGone(pair)  # type: ignore[arg-type]
 
     def test_resetAndWrittenTo(self) -> None:

@@ -387,3 +387,39 @@ class OptionTests(SocketTestCase):
         app.close()
         self.reactor.settle()
         self.assertEqual(app.losses, ["done"])
+
+
+class ControlTests(SocketTestCase):
+    def test_loses(self) -> None:
+        """
+        Whoever is in control may fail, or go on as if nothing were: the connection is lost, and
+        nobody waits for it.
+        """
+        from twisted.internet.error import ConnectionLost
+        from twisted.python.failure import Failure
+
+        for fails in (False, True):
+            with self.subTest(fails=fails):
+                self.setUp()
+
+                def control(fails: bool = fails) -> None:
+                    self.transport.startReading()
+                    if fails:
+                        raise ZeroDivisionError
+
+                self.transport.control(control)
+                self.transport.connectionLost(Failure(ConnectionLost()))
+                self.assertGone("lost")
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), fails)
+
+    def test_takenWithinADelivery(self) -> None:
+        """
+        What comes behind belongs to whoever has taken control.
+        """
+        self.transport.bufferSize = 5
+        seen: list[str] = []
+        self.app.onData = lambda data: self.transport.control(lambda: seen.append("ready"))
+        self.far.sendall(b"12345hello")
+        self.reactor._turn(1)
+        self.assertEqual(self.app.received, b"12345")
+        self.assertEqual(self.transport.socket.recv(10), b"hello")

@@ -35,6 +35,11 @@ from ..transports.buffer import CHUNK
 from ..transports.socket import SocketTransport
 from .deliver import HoldingLayer
 
+#: Bytes that are looked at, at most: more than any filter wants to see before it decides.  The
+#: most is a PROXY header of version 2, 64 KiB and 16 bytes; with less, a socket that is full would
+#: be told to be readable for ever, and nothing in it be new.
+PEEK = 2 * CHUNK
+
 
 class _Time:
     """
@@ -158,7 +163,7 @@ class ListenerFilterLayer(HoldingLayer):
         """The socket can be read, or has ended."""
         socket = self.transport.socket
         try:
-            data = socket.recv(CHUNK, sockets.MSG_PEEK)
+            data = socket.recv(PEEK, sockets.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from ..tls.explain import explain
 from ..transports.socket import SocketTransport
-from ..transports.tls import channel
+from ..transports.tls import channel, forgetErrors
 from .securing import LOST, SecuringLayer
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class SocketTLSLayer(SecuringLayer):
         except SSL.ZeroReturnError:
             self._ended()
         except SSL.SysCallError as error:
+            forgetErrors()
             if error.args[0] > 0:
                 self._lost()
             else:

@@ -199,10 +199,11 @@ class _Set:
                 self.log.info("{users}: the TLS files are as they were", users=self._names())
             self._complained = False
             return
+        # Chains may have come while the files were read.  Before anything is called renewed: to
+        # build may fail.
+        contexts = {user: renewal.contexts.get(user) or user.build(reading) for user in self.users}
         before, self.contents, self.reading = self.contents, contents, reading
         self._complained = False
-        # Chains may have come while the files were read.
-        contexts = {user: renewal.contexts.get(user) or user.build(reading) for user in self.users}
         for user, context in contexts.items():
             user.exchange(context)
         self.log.info(

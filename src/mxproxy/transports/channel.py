@@ -8,6 +8,7 @@ L{BLOCKED} where the socket would have had to be waited for.
 
 from __future__ import annotations
 
+import errno
 import socket as sockets
 from typing import Protocol as TypingProtocol
 
@@ -102,6 +103,10 @@ class PlainChannel:
             return self._send(data)
         except BlockingIOError:
             return BLOCKED
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:  # There is no room in the kernel, for anybody.
+                return BLOCKED
+            raise
 
     def end(self) -> bool:
         """The socket says it: see L{Channel}."""

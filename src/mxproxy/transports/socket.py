@@ -151,10 +151,12 @@ class SocketTransport:
     # The reactor takes an exception, whatever the interface says.
     def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket can be read."""
-        if self._control is not None:
-            self._control()
-            return None
-        for _ in range(TURNS):
+        for turn in range(TURNS):
+            if self._control is not None:
+                # Later, whoever was delivered to has taken it: to put TLS on the socket, say.
+                if not turn:
+                    self._control()
+                return None
             if self._paused or self._readEnded:
                 self.stopReading()
                 return None
@@ -422,9 +424,15 @@ class SocketTransport:
         if self._control is not None and not self._aborting:
             # Whoever is in control sees for himself, and says why.
             control, self._control = self._control, None
-            control()
-        if not self.connected:
-            return
+            try:
+                control()
+            except Exception:  # noqa: BLE001 - it is lost all the same
+                log.failure("{transport!r}: a handshake has failed", transport=self)
+            if not self.connected:
+                return
+            self._control = None
+            self.stopReading()
+            self.stopWriting()
         if (
             self._paused
             and self._channel.readsOn

@@ -107,6 +107,7 @@ class TLSChannel:
         if isinstance(error, SSL.WantWriteError):
             self._needsRoom = True
             return BLOCKED
+        forgetErrors()
         if isinstance(error, SSL.ZeroReturnError):
             self._next = 0 if self._tls.get_shutdown() & _MARK else Truncated(TRUNCATED)
         elif isinstance(error, SSL.SysCallError):
@@ -127,8 +128,10 @@ class TLSChannel:
             except (SSL.WantWriteError, SSL.WantReadError):
                 return total or BLOCKED
             except SSL.SysCallError as error:
+                forgetErrors()
                 raise OSError(*error.args) from error
             except SSL.Error as error:
+                forgetErrors()
                 raise Broken(self._explain(error, self._tls)) from error
         return total
 
@@ -138,8 +141,13 @@ class TLSChannel:
             self._tls.shutdown()
         except (SSL.WantWriteError, SSL.WantReadError):
             return False
+        except SSL.SysCallError as error:
+            # The peer has reset the connection.  OpenSSL will say no more than that it does nothing
+            # more on it, so this is what the next read is told.
+            self._next = OSError(*error.args)
+            forgetErrors()
         except SSL.Error:
-            pass  # The session is broken; there is nobody to be told.
+            forgetErrors()  # The session is broken; there is nobody to be told.
         return True
 
     def waiting(self) -> bool:
@@ -153,6 +161,18 @@ class TLSChannel:
 
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
+
+
+def forgetErrors() -> None:
+    """
+    Empty OpenSSL's queue of errors, which is the thread's and not a connection's.
+
+    OpenSSL 3 puts an error of the socket's there, pyOpenSSL raises without taking it out, and the
+    next connection that has nothing to read would be told of it.
+    """
+    forget = getattr(_lib, "ERR_clear_error", None)
+    if forget is not None:
+        forget()
 
 
 def usable(lib: Any = _lib, ffi: Any = _ffi) -> bool:
@@ -219,6 +239,7 @@ class DirectChannel(TLSChannel):
         try:
             self._tls._raise_ssl_error(self._ssl, result)
         except SSL.Error as error:
+            forgetErrors()
             # The traceback would make a cycle, of which our callers' views of memory are a part.
             return error.with_traceback(None)
         raise AssertionError(f"OpenSSL has answered {result}, and no error")
