@@ -298,6 +298,28 @@ class _Without:
         return getattr(self._whole, name)
 
 
+class NearTests(SynchronousTestCase):
+    def test_answeredAtOnce(self) -> None:
+        """
+        A server whose answer is there before we have looked at anything: OpenSSL has read a part
+        of it within the first call, and any record may be the next.
+        """
+        for version in TLSVersion:
+            for record in (b"\x14\x03\x03\x00\x01\x01", b"\x16\x03\x03", b"\x17\x03\x03"):
+                pair = SocketPair(connect=False, version=version)
+                pair.client.connect()
+                pair.server.transport.socket.send(record)
+                pair.settle()
+                self.assertFalse(pair.client.reason.startswith("not_tls"), pair.client.reason)
+
+    def test_plaintext(self) -> None:
+        pair = SocketPair(connect=False)
+        pair.client.connect()
+        pair.server.transport.socket.send(b"220 ready")
+        pair.settle()
+        self.assertTrue(pair.client.reason.startswith("not_tls"), pair.client.reason)
+
+
 class HandshakeTests(SynchronousTestCase):
     """
     One side, whose peer is the test.

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from .tls import TLSFactory
 
 
+#: What records there are (RFC 8446, section 5.1): change_cipher_spec, alert, handshake and
+#: application_data.
+RECORDS = range(0x14, 0x18)
+
+
 class SocketTLSLayer(SecuringLayer):
     """
     One side's handshake.
@@ -62,6 +67,10 @@ class SocketTLSLayer(SecuringLayer):
             self._ended()
             return False
         self._sawFirstByte = True
+        if self.context.side == "upstream" and first[0] in RECORDS:
+            # A server that is near may have answered while we were still in the first call of
+            # do_handshake, and OpenSSL has read of it what there was: any record may be next.
+            return True
         return not self.notTLS(first[0])
 
     def _handshake(self) -> None:
