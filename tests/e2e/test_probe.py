@@ -139,7 +139,7 @@ class ProbeTests(EnvoyTests):
         self.says(
             text,
             r"^✗ 127\.0\.0\.1:\d+: TLS has failed\n",
-            r"why +unknown_ca: certificate of the authority spiffe://cluster\.local is signed by an ",
+            rf"why +unknown_ca: certificate {DB.principal} is signed by an unknown authority",
             r"\n +--insecure does the exchange all the same\n",
             rf"certificate 0\n    names +{DB.principal}\n",
         )
