@@ -32,6 +32,8 @@ UNTESTED = {
     "secure_client_renego": "Where a client certificate is required it cannot ask for a "
     "renegotiation; sslscan does, with a certificate, and so does tests/test_hostile.py.",
     "BREACH": "It is about HTTP.",
+    "sessionresumption_ticket": "It connects once more with openssl s_client, which on a busy machine "
+    "it gives up on; tests/tls say that there are no tickets.",
 }
 
 #: testssl.sh's words for what is no cause for worry.

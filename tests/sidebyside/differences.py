@@ -57,14 +57,6 @@ EARLY = Reason(
     _BACKEND,
 )
 
-NO_CHAIN = Reason(
-    "What is closed unread",
-    "Where no chain or no cluster takes a connection, Envoy closes it with the bytes that it "
-    "looked at still unread, which the kernel makes a RST. mxproxy has read them, and a FIN is "
-    "sent.",
-    ("ended",),
-)
-
 FIRST_BYTE = Reason(
     "How soon it is clear that something is not TLS",
     "Envoy's tls_inspector waits for five bytes; whoever says less and waits, or closes, is "
@@ -183,25 +175,13 @@ DIFFERENCES: dict[str, tuple[Reason, ...]] = {
     "istio_permissive: mesh, stranger": (EARLY, EXCHANGE),
     "listener_filters_timeout: one byte": (FIRST_BYTE,),
     "locality_weights": (MISSING,),
-    "match_application_protocols: no TLS": (NO_CHAIN,),
-    "match_certificate: nobody": (NO_CHAIN,),
-    "match_no_way_back: another name": (NO_CHAIN,),
-    "match_no_way_back: the name alone": (NO_CHAIN,),
-    "match_no_way_back: the name, another protocol": (NO_CHAIN,),
-    "match_order_of_criteria: no way back": (NO_CHAIN,),
-    "match_protocol_trap: plaintext": (NO_CHAIN,),
-    "no_match: another name": (NO_CHAIN,),
-    "no_match: no name": (NO_CHAIN,),
-    "no_match: plaintext": (NO_CHAIN,),
     "proxy_protocol: 2, unix": (UNSPECIFIED,),
     "proxy_protocol: 2, unspecified": (UNSPECIFIED,),
     "proxy_protocol_timeout: no CR": (LINE_END,),
-    "proxy_protocol_tls: another client": (NO_CHAIN,),
     "proxy_protocol_tlvs": (MISSING,),
     "sds: none": (EARLY,),
     "sds_combined: other": (EARLY, ALERT),
     "sds_combined: stranger": (EARLY,),
-    "sni_cluster: a name of no cluster": (NO_CHAIN,),
     "tls_inspector_absent: its name": (INSPECTED,),
     "tls_inspector_timeout, the client ends: a short word": (FIRST_BYTE,),
     "tls_inspector_timeout: four bytes of a word": (FIRST_BYTE,),
