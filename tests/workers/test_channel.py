@@ -4,6 +4,7 @@ Questions and answers between two processes; here, both ends are in one.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -116,6 +117,30 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(
             self.asked, [("one", None, [7, 8]), ("two", None, []), ("three", None, [9])]
         )
+
+    def test_descriptorsFirst(self) -> None:
+        """
+        As Twisted sends them: with the first bytes, whatever question those are.
+        """
+        self.parent.ask("one")
+        self.parent.ask("two", None, (7, 8))
+        self.parent.ask("three", None, (9,))
+        self.toWorker.pending.sort(key=lambda one: not isinstance(one, int))
+        self.deliver()
+        self.assertEqual(
+            self.asked, [("one", None, []), ("two", None, [7, 8]), ("three", None, [9])]
+        )
+
+    def test_descriptorsOfNobody(self) -> None:
+        """
+        Those whose question has not come are closed.
+        """
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        self.worker.fileDescriptorReceived(reading)
+        self.worker.connectionLost(connectionDone)
+        with self.assertRaises(OSError):
+            os.fstat(reading)
 
     def test_nobodyWaits(self) -> None:
         """

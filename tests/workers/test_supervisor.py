@@ -6,6 +6,7 @@ Processes and their channels are the test's own: it says what they answer, and w
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from pathlib import Path
@@ -249,6 +250,32 @@ class DeathTests(SupervisorCase):
             self.end(self.workers[0], 1)
             self.reactor.advance(0)
         self.assertEqual(self.exits, [])
+
+    def test_cannotBeStarted(self) -> None:
+        """
+        No memory for another process: it is tried again, and in the end given up.
+        """
+        self.start_ready()
+        first = self.workers[0]
+
+        def exhausted(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        spawn = self.reactor.spawnProcess
+        self.reactor.spawnProcess = exhausted  # type: ignore[method-assign]
+        self.end(first, 1)
+        with capturedLogs() as events:
+            self.reactor.advance(0)
+        self.assertIn("worker 1: it could not be started: ", formatEvent(events[0]) or "")
+        self.reactor.spawnProcess = spawn  # type: ignore[method-assign]
+        self.reactor.advance(DELAYS[1])
+        self.assertGreater(first.pid, 0)
+        self.reactor.spawnProcess = exhausted  # type: ignore[method-assign]
+        self.end(first, 1)
+        for _ in DELAYS:
+            self.reactor.advance(DELAYS[-1])
+        self.assertEqual(self.exits, [1])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_neverReady(self) -> None:
         """

@@ -145,7 +145,7 @@ def reasons(error: SSL.Error) -> str:
     What OpenSSL's error queue says; its own fixed texts, nothing of the peer's.
     """
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return ", ".join(reason for _library, _function, reason in queue)
+    return ", ".join(reason for _library, _function, reason in queue if reason)
 
 
 def quote(text: str) -> str:

@@ -11,7 +11,8 @@ nobody gets in by that who would not get in without (CVE-2025-23419):
     same chain after a renewal, cannot open them, and shakes hands in full.
   - What was verified then is judged once more now, before anything of the connection is
     connected: L{mxproxy.tls.verify.Verifier.again}.
-  - A session is good for L{LIFETIME} only.
+  - A session is good for L{LIFETIME} only.  (With TLS 1.3 each resumption brings a new one, so
+    that a client which keeps coming keeps its session, for as long as the generation lasts.)
 
 A server keeps nothing: the client holds its session, as a ticket.  A client keeps the newest
 session for each address of a bounded number.
@@ -28,7 +29,8 @@ from OpenSSL import SSL
 from mxproxy.tls.verify import recordOf
 
 #: Seconds.  What cannot be judged again, because a ticket does not hold it, is the chain
-#: between the peer's certificate and the CA: one that expires is believed so long at most.
+#: between the peer's certificate and the CA: one that expires is believed by TLS 1.2 so long at
+#: most, and by TLS 1.3 of a client that never stays away for so long.
 LIFETIME = 300
 
 #: How many hosts a client remembers a session of.

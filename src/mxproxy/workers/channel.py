@@ -3,13 +3,15 @@ Questions and answers between a parent and a worker, over a socket that both hav
 
 A line is a JSON object.  C{{"id": 1, "ask": "reload", "with": ...}} is a question, answered by
 C{{"id": 1, "answer": ...}} or C{{"id": 1, "error": "why"}}.  File descriptors travel with a question
-(SCM_RIGHTS) and are there before it is.
+(SCM_RIGHTS), which says how many they are (C{"files": 2}).  They are there before it is, and may be
+there before earlier questions are, as Twisted sends them with whatever bytes go next.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,7 +79,10 @@ class Channel(LineOnlyReceiver):
         self._asked[number] = answer
         for descriptor in descriptors:
             self.transport.sendFileDescriptor(descriptor)
-        self._say({"id": number, "ask": what, "with": about})
+        message = {"id": number, "ask": what, "with": about}
+        if descriptors:
+            message["files"] = len(descriptors)
+        self._say(message)
         return answer
 
     def _forget(self, number: int) -> None:
@@ -88,7 +93,7 @@ class Channel(LineOnlyReceiver):
             self.transport.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """It belongs to the next question."""
+        """It belongs to the next question that has any."""
         self._descriptors.append(descriptor)
 
     def lineReceived(self, line: bytes) -> None:
@@ -96,7 +101,8 @@ class Channel(LineOnlyReceiver):
         message = json.loads(line)
         number = message["id"]
         if "ask" in message:
-            descriptors, self._descriptors = self._descriptors, []
+            count = message.get("files", 0)
+            descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
             answer = maybeDeferred(self._handle, message["ask"], message["with"], descriptors)
             answer.addCallback(lambda value: self._say({"id": number, "answer": value}))
             answer.addErrback(self._failed, number)
@@ -117,6 +123,8 @@ class Channel(LineOnlyReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other side is gone: nobody will answer."""
         self._open = False
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         asked, self._asked = self._asked, {}
         for deferred in asked.values():
             deferred.errback(ChannelError("the other process has ended"))

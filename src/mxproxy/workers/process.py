@@ -72,9 +72,19 @@ class Worker(ProcessProtocol):
     # -- beginning
 
     def start(self) -> None:
-        """Start a process."""
+        """Start a process; one that cannot be started is as one that has died."""
         self._timer = None
+        try:
+            self._spawn()
+        except OSError as error:  # No memory for it, no file left, ...
+            if self.pid:
+                self.kill()  # Its end is told by and by.
+            else:
+                self._died(str(error), f"it could not be started: {error}")
+
+    def _spawn(self) -> None:
         supervisor = self._supervisor
+        self._began = self._reactor.seconds()
         ours, theirs = socket.socketpair()
         null = os.open(os.devnull, os.O_RDONLY)
         try:
@@ -83,7 +93,6 @@ class Worker(ProcessProtocol):
             descriptors |= {CHANNEL: theirs.fileno(), LOCK: supervisor.lock, STANDARD_ERROR: 2}
             for index, descriptor in enumerate(inherited):
                 descriptors[FIRST_SOCKET + index] = descriptor
-            self._began = self._reactor.seconds()
             self._reactor.spawnProcess(
                 self,
                 sys.executable,
@@ -146,12 +155,13 @@ class Worker(ProcessProtocol):
         how = f"signal {value.signal}" if value.signal else f"exit status {value.exitCode}"
         if self._supervisor.stopping:
             self._gone()
-            return
+        else:
+            self._died(how, f"process {pid} has ended: {how}")
+
+    def _died(self, how: str, said: str) -> None:
         lived = self._reactor.seconds() - self._began
         self._deaths = 1 if lived >= WELL_AFTER else self._deaths + 1
-        self.log.error(
-            "{worker} (process {pid}) has ended: {how}", worker=self.name, pid=pid, how=how
-        )
+        self.log.error("{worker}: {said}", worker=self.name, said=said)
         if not self.wasReady:
             self._supervisor.giveUp(f"{self.name} could not start: {how}")
         elif self._deaths > len(DELAYS):
