@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -110,7 +111,11 @@ class Poller(Clock):
         if not why:
             return
         self.removeReader(selectable)
-        if reading and isinstance(why, ConnectionDone):
+        if (
+            reading
+            and isinstance(why, ConnectionDone)
+            and IHalfCloseableDescriptor.providedBy(selectable)
+        ):
             selectable.readConnectionLost(Failure(why))
         else:
             self.removeWriter(selectable)

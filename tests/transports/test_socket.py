@@ -22,7 +22,8 @@ from zope.interface.verify import verifyObject
 
 from mxproxy.testing import Application
 from mxproxy.transports.buffer import CHUNK
-from mxproxy.transports.outstanding import inFlight, unwritten
+from mxproxy.transports.lingering import FIRST_LOOK, LONGEST
+from mxproxy.transports.outstanding import inFlight, unacknowledged, unwritten
 from mxproxy.transports.socket import SocketTransport
 
 from .poller import Poller, tcpPair, transport
@@ -244,6 +245,82 @@ class WriteTests(SocketTestCase):
                 self.assertEqual(len(self.drain()), written)
                 self.reactor.until(lambda: not self.reactor.writers)
                 self.assertEqual(self.far.recv(1), b"")
+
+    def stuffed(self) -> int:
+        """
+        Write more than fits the far end, but no more than the kernel has taken.
+
+        @return: how many bytes the far end has not read yet.
+        """
+        written = self.stuff()
+        while self.transport.unsent:
+            written -= len(self.far.recv(CHUNK))
+            self.reactor.settle()
+        self.assertGreater(unacknowledged(self.transport.socket), 0)
+        return written
+
+    def test_closeWithBytesUnread(self) -> None:
+        """
+        Whoever is still sending gets all that was written: no reset overtakes it.
+        """
+        for flushed in (True, False):
+            with self.subTest(flushed=flushed):
+                self.setUp()
+                written = self.stuffed() if flushed else self.stuff()
+                self.far.sendall(b"and I am not done")
+                self.app.close()
+                self.reactor.settle(0.01)
+                self.assertEqual(self.app.losses, [])
+                got = self.drain()
+                for _ in range(100):
+                    self.reactor.advance(FIRST_LOOK)
+                    got += self.drain()
+                self.assertEqual(len(got), written)
+                self.far.setblocking(True)
+                self.assertEqual(self.far.recv(1), b"")
+                # The acknowledgement of the end may take its time.
+                self.reactor.until(lambda: bool(self.reactor.advance(0.1) or self.app.losses))
+                self.assertGone("done")
+
+    def test_closeAndTheyEnd(self) -> None:
+        """
+        What the peer sends is read, dropped, and so is its end, which is the end.
+        """
+        self.stuffed()
+        self.app.close()
+        self.reactor.settle()
+        self.far.sendall(b"y" * 100_000)
+        self.far.shutdown(socket.SHUT_WR)
+        self.reactor.until(lambda: bool(self.app.losses))
+        self.assertEqual(self.app.received, b"")
+        self.assertGone("done")
+
+    def test_closeAndTheyDoNotRead(self) -> None:
+        """
+        They are not waited for for ever; and not at all by who has no patience.
+        """
+        for patient in (True, False):
+            with self.subTest(patient=patient):
+                self.setUp()
+                self.stuffed()
+                self.app.close()
+                self.reactor.settle()
+                if patient:
+                    for _ in range(100):
+                        self.reactor.advance(LONGEST / 30)
+                else:
+                    self.app.abort()
+                    self.reactor.settle()
+                self.assertGone("done" if patient else "aborted")
+
+    def test_closeAndTheyReset(self) -> None:
+        self.stuffed()
+        self.app.close()
+        self.reactor.settle()
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.far.close()
+        self.reactor.until(lambda: bool(self.app.losses))
+        self.assertGone("done")
 
     def test_endAndReadOn(self) -> None:
         self.app.end()

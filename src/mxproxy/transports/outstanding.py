@@ -32,15 +32,16 @@ def inFlight(transport: Any) -> int:
         the peer has not acknowledged, among them.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
-    kernel = _unacknowledged(handle) if isinstance(handle, sockets.socket) else 0
+    kernel = unacknowledged(handle) if isinstance(handle, sockets.socket) else 0
     return unwritten(transport) + kernel
 
 
-def _unacknowledged(socket: sockets.socket) -> int:
+def unacknowledged(socket: sockets.socket) -> int:
     """
     @return: bytes in the kernel that were sent and not acknowledged; 0 where it does not say.
     """
-    if not sys.platform.startswith("linux"):
+    # What is written to a UNIX socket has arrived: it lies at the other end, read or not.
+    if socket.family == sockets.AF_UNIX or not sys.platform.startswith("linux"):
         return 0
     try:
         # SIOCOUTQ, tcp(7), is the same number.

@@ -19,6 +19,8 @@ How it differs from C{twisted.internet.tcp.Connection}, and why:
     its end, which is then the connection's.  A server that answers and resets has answered.
   - An end of the stream is told once, also to who was paused.
   - Where the last byte is out already, closing does not wait for the socket to be writable.
+  - Closing loses nothing that was written, whatever the peer is still sending
+    (L{mxproxy.transports.lingering}).
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ from zope.interface import implementer
 
 from .buffer import BLOCKED, CHUNK, VIEW
 from .channel import Broken, Channel, PlainChannel, Truncated
+from .lingering import Lingering
+from .outstanding import unacknowledged
 
 log = Logger()
 
@@ -90,11 +94,13 @@ class SocketTransport:
     _registeredWrite = False
     _paused = False
     _readEnded = False
+    _peerEnded = False
     _readWaitsForRoom = False
     _accepting = True
     _writeDisconnecting = False
     _writeDisconnected = False
     _aborting = False
+    _lingering: Lingering | None = None
     _control: Callable[[], None] | None = None
     _closing: Callable[[str], None] | None = None
 
@@ -215,7 +221,7 @@ class SocketTransport:
         return ConnectionLost()
 
     def _endReading(self) -> None:
-        self._readEnded = True
+        self._readEnded = self._peerEnded = True
         self.stopReading()
         if not self._accepting and not self._writeDisconnected:
             # Nothing can be written any more either.
@@ -330,7 +336,7 @@ class SocketTransport:
             self.producerPaused = False
             self.producer.resumeProducing()
         elif self.disconnecting:
-            if self._ended():
+            if self._mayClose():
                 return _DONE
         elif self._writeDisconnecting and not self._writeDisconnected:
             self._endWriting()
@@ -398,8 +404,26 @@ class SocketTransport:
             self.reactor.callLater(0, self._close)
 
     def _close(self) -> None:
-        if self.connected and not self.unsent and self._ended():
+        if self.connected and not self.unsent and self._mayClose():
             self.connectionLost(Failure(_DONE))
+
+    def _mayClose(self) -> bool:
+        """Is all that was written out?  If not, this is asked again when it is."""
+        if self._lingering is not None or not self._ended():
+            return False
+        if self._peerEnded or not unacknowledged(self.socket):
+            return True
+        self._accepting = False
+        try:
+            self.socket.shutdown(sockets.SHUT_WR)
+        except OSError:
+            return True  # The peer is gone.
+        self._lingering = Lingering(self.socket, self.reactor, self._lingered)
+        return False
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self.connectionLost(Failure(_DONE))
 
     def abortConnection(self) -> None:
         """Drop the connection at once: the peer sees a reset."""
@@ -418,6 +442,9 @@ class SocketTransport:
         """Both directions are gone; called by the reactor, too."""
         if self.disconnected:
             return
+        if self._lingering is not None:
+            lingering, self._lingering = self._lingering, None
+            lingering.stop()
         # The reactor, if it is the one who calls, has forgotten us already.
         self.stopReading()
         self.stopWriting()
