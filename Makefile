@@ -122,6 +122,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
+	@echo 'installing mxproxy and what its tests use into $(VENV): a minute'
 	$(PIP) install --quiet --editable '.[test]'
 	@# xds-protos brings older files of the same names, and may have come last.
 	$(PIP) install --quiet --force-reinstall --no-deps 'opentelemetry-proto>=1.45,<2'

@@ -106,7 +106,7 @@ class StopTests(ProxyTestCase):
             self.settle()
         self.successResultOf(stopping)
         connections.closed(stuck)
-        self.assertIn("stopping with 1 connections open", [formatEvent(event) for event in events])
+        self.assertIn("stopping with 1 connection open", [formatEvent(event) for event in events])
 
     def test_stoppedWhileConnecting(self) -> None:
         # Less than connecting may take.

@@ -22,7 +22,7 @@ from .config.errors import reasons
 from .config.plan import Plan
 from .interfaces import IConnectionObserver
 from .lifecycle.changes import changes
-from .lifecycle.draining import Drain
+from .lifecycle.draining import Drain, counted
 from .lifecycle.generation import Builder, Generation, Listener, Surroundings
 from .lifecycle.listening import CannotListen, Listening, match
 from .lifecycle.manager import ServiceManager
@@ -408,7 +408,7 @@ class ProxyService(Service):
         drain = Drain(connections, self._reactor, self.plan.drain_time, "stopping")
         self._drain = drain
         self._manager.stopping(
-            f"draining {len(connections)} connections", self.plan.drain_time + 2 * STOP_TIMEOUT
+            f"draining {counted(len(connections))}", self.plan.drain_time + 2 * STOP_TIMEOUT
         )
         await self._finish(drain)
         self.certificates.stop()
@@ -438,4 +438,4 @@ class ProxyService(Service):
             await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)
         except defer.TimeoutError:
             # A filter of somebody's has kept a loss to itself.
-            self.log.error("stopping with {open} connections open", open=drain.left)
+            self.log.error("stopping with {open} open", open=counted(drain.left))

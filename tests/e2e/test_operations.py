@@ -106,7 +106,7 @@ class StopTests(EndToEnd):
         pair, client, server = await self.converse("1000")
         child = pair.outbound.child
         child.signal(signal.SIGTERM)
-        await child.says("stopping: draining 1 connections, for at most 1000 s")
+        await child.says("stopping: draining 1 connection, for at most 1000 s")
         with self.assertRaises(ConnectError):
             await self.connect(pair.port)
         server.write(b"answer")
@@ -139,7 +139,7 @@ class StopTests(EndToEnd):
         pair, client, _ = await self.converse("1000")
         child = pair.outbound.child
         child.signal(first)
-        await child.says("stopping: draining 1 connections")
+        await child.says("stopping: draining 1 connection")
         child.signal(second)
         self.assertEqual(await child.ends(SOON), -first)
         self.assertEqual((await pair.outbound.close())["close_reason"], "proxy: shutdown")

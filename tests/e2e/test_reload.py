@@ -117,7 +117,7 @@ class ReloadTests(EndToEnd):
         await talk(client, server)
         await self.reload(child, ("one", 0, upstream))
         self.assertEqual(await client.readsRest(), b"")
-        await child.says("listener two is gone: all 1 connections are closed")
+        await child.says("listener two is gone: 1 connection closed, none is left")
         await talk(await self.connect(one), await application.accepts())
 
     async def test_wrong(self) -> None:

@@ -126,10 +126,10 @@ class DrainTests(ProxyTestCase):
         self.assertEqual(
             [text for event in events if (text := formatEvent(event)).startswith("test: ")],
             [
-                "test: draining 1 connections, for at most 20 s",
-                *(f"test: 1 of 1 connections left, {left} s to go" for left in (15, 10, 5)),
-                "test: 1 of 1 connections are dropped",
-                "test: all 1 connections are closed",
+                "test: draining 1 connection, for at most 20 s",
+                *(f"test: 1 of 1 connection left, {left} s to go" for left in (15, 10, 5)),
+                "test: 1 of 1 connection dropped",
+                "test: 1 connection closed, none is left",
             ],
         )
         client.resume()

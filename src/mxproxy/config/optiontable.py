@@ -438,7 +438,7 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
                 "FILE",
                 "An Envoy bootstrap, YAML or JSON, instead of the groups above. Several listeners, "
                 "filter chains, clusters; mxproxy validate FILE checks one; docs/configuration.md "
-                "says what it may contain. SIGHUP reads it again.",
+                "says what it may contain, and which options go beside it. SIGHUP reads it again.",
                 values.file,
                 process=True,
             ),

@@ -76,7 +76,7 @@ class Drain:
         if self._seconds <= 0:
             self.hurry()
             return
-        self._say(f"draining {self._all} connections, for at most {self._seconds:g} s")
+        self._say(f"draining {counted(self._all)}, for at most {self._seconds:g} s")
         self._random.shuffle(self._order)
         self._end = self._clock.seconds() + self._seconds
         self._timers = [self._clock.callLater(self._seconds, self.hurry)]
@@ -89,7 +89,7 @@ class Drain:
     def hurry(self) -> None:
         """Drop what is left, now."""
         if self._open:
-            self._say(f"{self.left} of {self._all} connections are dropped")
+            self._say(f"{self.left} of {counted(self._all)} dropped")
         for connection in list(self._open.values()):
             connection.abort(SHUTDOWN)
 
@@ -127,7 +127,7 @@ class Drain:
 
     def _progress(self) -> None:
         left = self._end - self._clock.seconds()
-        self._say(f"{self.left} of {self._all} connections left, {left:.0f} s to go")
+        self._say(f"{self.left} of {counted(self._all)} left, {left:.0f} s to go")
         if self._report < left:
             self._timers.append(self._clock.callLater(self._report, self._progress))
 
@@ -140,5 +140,12 @@ class Drain:
             if timer is not None and timer.active():
                 timer.cancel()
         self._next = None
-        self._say(f"all {self._all} connections are closed")
+        self._say(f"{counted(self._all)} closed, none is left")
         self.done.callback(None)
+
+
+def counted(connections: int) -> str:
+    """
+    @return: how many, in words.
+    """
+    return f"{connections} connection{'s' * (connections != 1)}"

@@ -166,6 +166,9 @@ class ShowTests(SynchronousTestCase):
     def test_hints(self) -> None:
         finding = Finding("server", "h:1", Outcome.TLS_FAILED, "unknown_ca: x", tls=TLS)
         finding.trusted, finding.distrust = False, "unknown_ca: x"
+        hint = "\n               --ca FILE says whom to trust; --insecure does the exchange all the same\n"
+        self.assertIn(hint, self.shown(finding))
+        finding.reason = finding.distrust = "expired: x"
         self.assertIn("\n               --insecure does the exchange", self.shown(finding))
         finding = Finding("server", "h:1", Outcome.TLS_FAILED, "alert 'certificate required'")
         self.assertIn("\n               give it one: --cert and --key\n", self.shown(finding))

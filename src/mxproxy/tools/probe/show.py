@@ -111,7 +111,8 @@ def _hint(finding: Finding) -> str:
     if finding.outcome is not Outcome.TLS_FAILED:
         return ""
     if finding.tls is not None and finding.reason == finding.distrust:
-        return "--insecure does the exchange all the same"
+        trust = "--ca FILE says whom to trust; " if finding.reason.startswith("unknown_ca") else ""
+        return f"{trust}--insecure does the exchange all the same"
     if "certificate required" in finding.reason:
         return "give it one: --cert and --key"
     return ""
