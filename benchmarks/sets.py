@@ -51,6 +51,11 @@ def itself() -> list[Peer | None]:
         ),
         Mxproxy("access-log", options=["--access-log", "%d/access.log"], note="--access-log FILE"),
         Mxproxy("metrics", options=["--admin", "unix:%d/admin"], note="--admin unix:PATH"),
+        Mxproxy(
+            "observed",
+            options=["--access-log", "%d/access.log", "--admin", "unix:%d/admin"],
+            note="--access-log FILE --admin unix:PATH",
+        ),
     ]
 
 
