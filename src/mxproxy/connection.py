@@ -91,7 +91,7 @@ class Peer:
     metadata: Metadata | Absence = _DISABLED
     close_reason: str = ""
     _certificate: crypto.X509 | None = None
-    _localCertificate: crypto.X509 | None = None
+    local_certificate: x509.Certificate | None = None
 
     def __init__(self, side: str, whenLost: Callable[[Peer], None] | None = None) -> None:
         self.side = side
@@ -115,18 +115,13 @@ class Peer:
         # Parsed when somebody asks: it takes 10 µs, and most connections are never asked.
         return None if self._certificate is None else self._certificate.to_cryptography()
 
-    @property
-    def local_certificate(self) -> x509.Certificate | None:
-        """The one that we have shown, or would have if we had been asked."""
-        return None if self._localCertificate is None else self._localCertificate.to_cryptography()
-
-    def keepCertificates(self, peers: crypto.X509 | None, ours: crypto.X509 | None) -> None:
+    def keepCertificates(self, peers: crypto.X509 | None, ours: x509.Certificate | None) -> None:
         """
         TLS has come to a result.
 
         @param peers: C{None} if none was verified.
         """
-        self._certificate, self._localCertificate = peers, ours
+        self._certificate, self.local_certificate = peers, ours
 
     def expectMetadata(self) -> None:
         """An exchange has begun: the metadata is not known yet."""

@@ -63,7 +63,7 @@ class IPeer(Interface):
     tls_version = Attribute("C{'TLSv1.2'}, C{'TLSv1.3'}, or C{None} without TLS.")
     tls_cipher = Attribute("The cipher suite, by OpenSSL's name, or C{None} without TLS.")
     certificate = Attribute("C{x509.Certificate} that the peer has proven, or C{None}.")
-    local_certificate = Attribute("C{x509.Certificate} that is ours, or C{None}.")
+    local_certificate = Attribute("C{x509.Certificate} that is ours, shown or not, or C{None}.")
     server_name = Attribute("The server name (SNI) that the TLS client asked for, or C{None}.")
     application_protocols = Attribute(
         "tuple of str: what was found in the first bytes: ALPN offered, or an HTTP version."

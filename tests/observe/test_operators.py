@@ -288,9 +288,7 @@ class CertificateTests(OperatorCase):
         return x509.load_pem_x509_certificate(credential.cert_pem)
 
     def keep(self, peer: Peer, peers: Any, ours: Any) -> None:
-        peer.keepCertificates(
-            *(one and crypto.X509.from_cryptography(one) for one in (peers, ours))
-        )
+        peer.keepCertificates(peers and crypto.X509.from_cryptography(peers), ours)
 
     def test_names(self) -> None:
         for side, peer in (("DOWNSTREAM", self.downstream), ("UPSTREAM", self.upstream())):
@@ -390,7 +388,7 @@ class CertificateTests(OperatorCase):
         A certificate that cannot be parsed ends no connection.
         """
         broken = crypto.X509()
-        self.downstream.keepCertificates(broken, broken)
+        self.downstream.keepCertificates(broken, None)
         self.assertEqual(
             self.values(
                 "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_CERT_V_END"

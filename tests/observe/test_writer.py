@@ -44,6 +44,7 @@ class Threadless:
     """
 
     Condition = threading.Condition
+    Event = threading.Event
 
     class Thread:
         def __init__(self, target: Callable[[], None], name: str, daemon: bool) -> None:

@@ -34,6 +34,10 @@ QUEUE_BYTES = 8 * 1024 * 1024
 # One write(2) for many lines; a pipe takes no more than this at once on Linux (pipe(7)).
 BLOCK_BYTES = 64 * 1024
 
+#: Seconds in which lines come together before they are written.  To wake the thread for each would
+#: take the reactor's thread longer than to make the line.
+GATHER = 0.05
+
 # As Envoy creates its log files.
 _FILE_MODE = 0o644
 
@@ -164,6 +168,8 @@ class Writer:
         self._missing = 0
         self._told = 0
         self._stopping = False
+        # Set: lines are not to come together any longer.
+        self._hurry = threading.Event()
         # The thread's own.
         self._file = -1
         self._rest: _Line | None = None
@@ -224,6 +230,7 @@ class Writer:
             self._stopped = stopped
             self._stopping = True
             self._changed.notify()
+        self._hurry.set()
 
     def join(self, timeout: float | None = None) -> bool:
         """
@@ -240,7 +247,10 @@ class Writer:
     def _append(self, line: _Line) -> None:
         self._queue.append(line)
         self._size += len(line.text)
+        # Costs nothing while nobody waits.
         self._changed.notify()
+        if 2 * self._size > self._limit:
+            self._hurry.set()
 
     def _tellLoss(self) -> None:
         # May pass the limit by one line, which saves it from being lost itself.
@@ -270,7 +280,10 @@ class Writer:
         with self._changed:
             while not self._queue and not self._stopping:
                 self._changed.wait()
-            return bool(self._queue)
+        if not self._stopping:
+            self._hurry.wait(GATHER)
+            self._hurry.clear()
+        return bool(self._queue)
 
     def _pump(self) -> None:
         """

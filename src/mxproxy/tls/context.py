@@ -76,7 +76,7 @@ class TLSFacts:
     server_name: str | None
     principals: tuple[str, ...]
     certificate: crypto.X509 | None
-    local_certificate: crypto.X509 | None
+    local_certificate: x509.Certificate | None
 
 
 def describe(connection: SSL.Connection) -> TLSFacts:
@@ -97,7 +97,7 @@ def describe(connection: SSL.Connection) -> TLSFacts:
         server_name=None if asked is None else _text(asked),
         principals=() if identities is None else identities.principals,
         certificate=None if identities is None else connection.get_peer_certificate(),
-        local_certificate=connection.get_certificate(),
+        local_certificate=record.own,
     )
 
 
@@ -127,7 +127,7 @@ class ServerContext:
         self.settings = settings
         authorities = _authorities(settings)
         lists = listsOf(settings)
-        self._context, self.warnings = _newContext(settings, authorities, lists)
+        self._context, self._own, self.warnings = _newContext(settings, authorities, lists)
         mode = SSL.VERIFY_NONE
         if authorities:
             mode = SSL.VERIFY_PEER
@@ -159,7 +159,7 @@ class ServerContext:
             connection: SSL.Connection = ResumableConnection.make(self._context, socket, again)
         else:
             connection = SSL.Connection(self._context, socket)
-        connection.set_app_data(Record())
+        connection.set_app_data(Record(own=self._own))
         connection.set_accept_state()
         return connection
 
@@ -200,7 +200,8 @@ class ClientContext:
         self.settings = settings
         self._sni = _sni(settings.server_name)
         lists = listsOf(settings)
-        self._context, self.warnings = _newContext(settings, _authorities(settings), lists)
+        authorities = _authorities(settings)
+        self._context, self._own, self.warnings = _newContext(settings, authorities, lists)
         if settings.authorities is None:
             self._context.set_default_verify_paths()
         if settings.alpn:
@@ -231,7 +232,7 @@ class ClientContext:
         return connection
 
     def _begin(self, connection: SSL.Connection) -> SSL.Connection:
-        connection.set_app_data(Record(self.settings.alpn))
+        connection.set_app_data(Record(self.settings.alpn, self._own))
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
         connection.set_connect_state()
@@ -294,9 +295,9 @@ def _newContext(
     settings: TLSSettings,
     authorities: Sequence[x509.Certificate],
     lists: Sequence[x509.CertificateRevocationList],
-) -> tuple[SSL.Context, tuple[str, ...]]:
+) -> tuple[SSL.Context, x509.Certificate | None, tuple[str, ...]]:
     """
-    What both sides have in common, and the warnings about it.
+    What both sides have in common, the own certificate, and the warnings about it.
     """
     context = SSL.Context(SSL.TLS_METHOD)
     useProfile(context, settings)
@@ -321,23 +322,28 @@ def _newContext(
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
         if not settings.only_verify_leaf_cert_crl:
             store.set_flags(crypto.X509StoreFlags.CRL_CHECK_ALL)
-    warnings = [*_useCertificate(context, settings), *listsToWatch(settings, authorities, lists)]
+    own, ownWarnings = _useCertificate(context, settings)
+    warnings = [*ownWarnings, *listsToWatch(settings, authorities, lists)]
     if settings.key_log is not None:
         context.set_keylog_callback(keyLogger(settings.key_log))
         warnings.insert(0, warningOf(settings.key_log))
-    return context, tuple(warnings)
+    return context, own, tuple(warnings)
 
 
-def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, ...]:
+def _useCertificate(
+    context: SSL.Context, settings: TLSSettings
+) -> tuple[x509.Certificate | None, tuple[str, ...]]:
     """
     Give the context the own chain and key, if there are any.
+
+    @return: the certificate, and what to watch.
     """
     if settings.certificate is None:
         if settings.key is not None:
             raise TLSConfigurationError(
                 f"the key in {settings.key.origin} comes without its certificate: give both"
             )
-        return ()
+        return None, ()
     if settings.key is None:
         origin = settings.certificate.origin
         raise TLSConfigurationError(f"the certificate in {origin} comes without its key: give both")
@@ -352,7 +358,7 @@ def _useCertificate(context: SSL.Context, settings: TLSSettings) -> tuple[str, .
             f"OpenSSL refuses the certificate in {settings.certificate.origin}: "
             f"{reasons(error)}: have it issued anew"
         ) from error
-    return (*datesToWatch(own, settings.certificate), *keyFileToWatch(settings.key))
+    return own, (*datesToWatch(own, settings.certificate), *keyFileToWatch(settings.key))
 
 
 def _alpnSelector(preferred: tuple[str, ...]) -> Callable[[SSL.Connection, list[bytes]], Any]:

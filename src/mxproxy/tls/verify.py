@@ -67,14 +67,16 @@ class Record:
     It refers to no connection and no context, so that no cycle has to be collected.
 
     @ivar offered: the ALPN names that the client offered.
+    @ivar own: the certificate that we show, or would if we were asked; C{None} without one.
     @ivar identities: what the peer's certificate proves; C{None} until it is verified.
     @ivar failure: why it was refused, or C{None}.
     """
 
-    __slots__ = ("failure", "identities", "offered")
+    __slots__ = ("failure", "identities", "offered", "own")
 
-    def __init__(self, offered: tuple[str, ...] = ()) -> None:
+    def __init__(self, offered: tuple[str, ...] = (), own: x509.Certificate | None = None) -> None:
         self.offered = offered
+        self.own = own
         self.identities: Identities | None = None
         self.failure: VerificationFailure | None = None
 
