@@ -353,6 +353,9 @@ class NotTLSTests(SynchronousTestCase):
         """
         data = records(hello(), *[0] * (MAX_EMPTY_RECORDS + 1))
         self.check(data, 5 * (MAX_EMPTY_RECORDS + 1), "33 empty records in a row")
+        most = [0] * MAX_EMPTY_RECORDS
+        data = records(hello(), *most, 10, *most, 0)
+        self.check(data, 5 * (2 * MAX_EMPTY_RECORDS + 2) + 10, "33 empty records in a row")
 
     def test_messageHeader(self) -> None:
         """
@@ -475,6 +478,13 @@ class NotTLSTests(SynchronousTestCase):
         for size in (0, 255, 16385):
             error = self.assertRaises(ValueError, ClientHelloInspector, maxSize=size)
             self.assertEqual(f"maxSize {size} is not within 256 to 16384", str(error))
+
+    def test_values(self) -> None:
+        """
+        What was found is a value, which can be a key.
+        """
+        ours, theirs = found(b"1"), found(b"1")
+        self.assertEqual({ours: 1, NotTLS("eof", "x"): 2}[theirs], 1)
 
     def test_repr(self) -> None:
         """
