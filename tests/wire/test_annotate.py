@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.wire.annotate import annotate, render
+from mxproxy.wire.annotate import Row, annotate, render
 from mxproxy.wire.metadata import encodeMetadata
 from mxproxy.wire.prefix import HEADER, MAGIC, encodePrefix
 from tests.wire.test_metadata import TINY, anyMetadata
@@ -25,8 +25,22 @@ class AnnotateTests(SynchronousTestCase):
     Every byte is in one row, in order, and nothing raises.
     """
 
+    def rows(self, data: bytes) -> list[Row]:
+        """
+        The rows, which put together are the input.
+        """
+        rows = list(annotate(data))
+        self.assertEqual(data, b"".join(row.data for row in rows))
+        position = 0
+        for row in rows:
+            self.assertEqual(position, row.offset)
+            self.assertTrue(row.data)
+            self.assertGreaterEqual(row.depth, 0)
+            position += len(row.data)
+        return rows
+
     def said(self, data: bytes) -> list[str]:
-        return ["  " * row.depth + row.text for row in annotate(data)]
+        return ["  " * row.depth + row.text for row in self.rows(data)]
 
     def inside(self, body: bytes) -> list[str]:
         """
@@ -37,15 +51,9 @@ class AnnotateTests(SynchronousTestCase):
     @given(st.one_of(streams, anyMetadata.map(lambda m: encodePrefix(encodeMetadata(m)))))
     def test_everyByte(self, data: bytes) -> None:
         """
-        The rows put together are the input, whatever it is.
+        Whatever it is.
         """
-        rows = list(annotate(data))
-        self.assertEqual(data, b"".join(row.data for row in rows))
-        position = 0
-        for row in rows:
-            self.assertEqual(position, row.offset)
-            self.assertTrue(row.data)
-            position += len(row.data)
+        self.rows(data)
 
     def test_faults(self) -> None:
         """
@@ -60,6 +68,7 @@ class AnnotateTests(SynchronousTestCase):
             (TINY[:6], 6),
             (TINY[:60], 60),
             (encodePrefix(b"\x0a\x01\xff"), 10),
+            (encodePrefix(b"\x0a\x02a\xff"), 11),
             (encodePrefix(b"\x0f"), 8),
             (encodePrefix(b"\x12\x05\x0a"), 10),
         ]:
@@ -73,7 +82,7 @@ class AnnotateTests(SynchronousTestCase):
         """
         data = bytearray(TINY)
         data[8 + where] ^= change
-        self.assertEqual(data, b"".join(row.data for row in annotate(bytes(data))))
+        self.rows(bytes(data))
 
     def test_example(self) -> None:
         self.assertEqual(
@@ -125,6 +134,29 @@ class AnnotateTests(SynchronousTestCase):
                 "    Entry.field 5, unknown, 8 bytes",
             ],
             self.inside(b"\x12" + bytes([len(fields)]) + fields)[1:],
+        )
+
+    def test_otherWireTypes(self) -> None:
+        """
+        A field that is known, in a type that is not its own, is so many bytes.
+        """
+        self.assertEqual(
+            [
+                "Any.value, 4 bytes",
+                "Any.type_url, 4 bytes",
+                "Any.type_url, 8 bytes",
+                "Any.type_url = 128",
+                f"Any.type_url = {2**64 - 1}",
+            ],
+            self.inside(b"\x15abcd\x0dabcd\x09abcdefgh\x08\x80\x01\x08" + b"\xff" * 9 + b"\x01"),
+        )
+        value = b"\x0dabcd\x0a\x01x"
+        self.assertEqual(
+            ["Value.null_value, 4 bytes", "Value.null_value, 1 bytes"],
+            [
+                one.strip()
+                for one in self.inside(b"\x12" + _size(b"\x0a" + _size(b"\x12" + _size(value))))
+            ][3:],
         )
 
     def test_wrong(self) -> None:
@@ -180,6 +212,8 @@ class AnnotateTests(SynchronousTestCase):
         lines = list(render(annotate(TINY), width=4))
         self.assertEqual(f"000000  {'magic':64}  3d 23 04 67", lines[0])
         self.assertTrue(lines[2].endswith("  0a 2a 74 79 ..."), lines[2])
+        exact, more = render([Row(0, bytes(32), 0, ""), Row(0, bytes(33), 0, "")])
+        self.assertEqual(exact + " ...", more)
         self.assertTrue(lines[4].startswith("000036    Struct.fields, 54 bytes: Entry "), lines[4])
 
     def test_document(self) -> None:

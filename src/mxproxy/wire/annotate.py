@@ -16,16 +16,16 @@ from typing import Final, NamedTuple
 from mxproxy.wire.prefix import HEADER_SIZE, MAGIC_BYTES
 
 # What the numbers of a message's fields mean: a name, and the message inside or the kind of
-# value.  Source: google/protobuf/any.proto and struct.proto.
+# value, where its bytes do not say it.  Source: google/protobuf/any.proto and struct.proto.
 _FIELDS: Final[dict[str, dict[int, tuple[str, str]]]] = {
     "Any": {1: ("type_url", "text"), 2: ("value", "Struct")},
     "Struct": {1: ("fields", "Entry")},
     "Entry": {1: ("key", "text"), 2: ("value", "Value")},
     "Value": {
-        1: ("null_value", "number"),
+        1: ("null_value", ""),
         2: ("number_value", "number"),
         3: ("string_value", "text"),
-        4: ("bool_value", "number"),
+        4: ("bool_value", ""),
         5: ("struct_value", "Struct"),
         6: ("list_value", "List"),
     },
