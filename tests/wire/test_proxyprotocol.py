@@ -144,6 +144,7 @@ class DecodeV1Tests(DecoderTests):
         )
         self.refused(b"PROXY UNKNOWN\n", 14, "byte 13: a line feed without its carriage return")
         self.refused(b"PROXY \n", 7, "byte 6: a line feed without its carriage return")
+        self.refused(b"PROXY \t\n", 8, "byte 7: a line feed without its carriage return")
         self.refused(LINE[:-2] + b"\r\r\n", 33, "byte 29: port b'2\\r'")
 
     def test_fields(self) -> None:
@@ -377,6 +378,13 @@ class OptionTests(SynchronousTestCase):
             assert other is not None
             self.assertEqual("", other.abort)
 
+    def test_values(self) -> None:
+        """
+        What is found is a value, which can be a key.
+        """
+        found = {ProxyHeader(1): 1, NoProxyHeader("absent"): 2}
+        self.assertEqual((found[ProxyHeader(1)], found[NoProxyHeader("absent")]), (1, 2))
+
     def test_wrongOptions(self) -> None:
         """
         Options that leave nothing to accept are refused.
@@ -423,13 +431,14 @@ class OptionTests(SynchronousTestCase):
 
     def test_afterwards(self) -> None:
         """
-        A decoder that has finished forwards, or goes on refusing; nothing comes twice.
+        A decoder that has finished forwards, or goes on refusing; nothing comes twice, or is kept.
         """
         header = ProxyHeader(1, Command.PROXY, SOURCE, DESTINATION)
         decoder = ProxyProtocolDecoder()
         self.assertEqual(Outcome(header, forward=b"a"), decoder.feed(LINE + b"a"))
         self.assertEqual(Outcome(header, forward=b"b"), decoder.feed(b"b"))
         self.assertEqual((Outcome(header), Outcome(header)), (decoder.eof(), decoder.timeout()))
+        self.assertEqual(b"", decoder._seen)
         decoder = ProxyProtocolDecoder()
         refused = decoder.feed(b"x")
         self.assertEqual([refused] * 3, [decoder.feed(LINE), decoder.eof(), decoder.timeout()])
