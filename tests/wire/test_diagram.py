@@ -57,7 +57,9 @@ class DiagramTests(SynchronousTestCase):
         errors = io.StringIO()
         self.patch(sys, "stderr", errors)
         self.assertEqual(1, diagram.main(["--check", str(path)]))
-        self.assertIn("run --write", errors.getvalue())
+        self.assertEqual(
+            f"{path}: the state diagram is not that of the table; run --write\n", errors.getvalue()
+        )
         self.assertIn("old", path.read_text(encoding="utf-8"))
         self.assertEqual(0, diagram.main(["--write", str(path)]))
         self.assertEqual(
@@ -73,11 +75,35 @@ class DiagramTests(SynchronousTestCase):
         b, e = diagram.BEGIN, diagram.END
         for text in ("", b, e, e + b, b + e + b, b + e + e, e + b + e):
             self.assertRaises(ValueError, diagram.replaceDiagram, text)
-        self.patch(sys, "stderr", io.StringIO())
+        errors = io.StringIO()
+        self.patch(sys, "stderr", errors)
         path = self.document("nothing\n")
         error = self.assertRaises(SystemExit, diagram.main, ["--write", str(path)])
         self.assertEqual(2, error.code)
         self.assertEqual("nothing\n", path.read_text(encoding="utf-8"))
+        self.assertTrue(
+            errors.getvalue().endswith(
+                f"python -m mxproxy.wire.diagram: error: {path}: the markers {b.strip()} and "
+                f"{e.strip()} are wanted once, in order\n"
+            ),
+            errors.getvalue(),
+        )
+
+    def test_checkOrWrite(self) -> None:
+        """
+        One of both is wanted, and the help says what they do.
+        """
+        errors, said = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", errors)
+        self.patch(sys, "stdout", said)
+        self.assertRaises(SystemExit, diagram.main, [])
+        self.assertIn("one of the arguments --check --write is required", errors.getvalue())
+        self.assertRaises(SystemExit, diagram.main, ["--help"])
+        for line in (
+            "--check FILE  compare, change nothing\n",
+            "--write FILE  replace the diagram\n",
+        ):
+            self.assertIn(line, said.getvalue())
 
     def test_command(self) -> None:
         done = python("-m", "mxproxy.wire.diagram", "--check", str(DOCUMENT))

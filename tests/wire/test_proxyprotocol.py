@@ -207,8 +207,8 @@ class DecodeV2Tests(DecoderTests):
             ProxyHeader(2, Command.PROXY, ("::1", 65535), ("::ffff:1.2.3.4", 0)),
         )
         self.found(
-            v2(family=0x31, block=b"/run/a".ljust(108, b"\0") + b"\0abstract".ljust(108, b"\0")),
-            ProxyHeader(2, Command.PROXY, b"/run/a", b"\0abstract"),
+            v2(family=0x31, block=b"/run/aX".ljust(108, b"\0") + b"\0abstractX".ljust(108, b"\0")),
+            ProxyHeader(2, Command.PROXY, b"/run/aX", b"\0abstractX"),
         )
 
     def test_local(self) -> None:

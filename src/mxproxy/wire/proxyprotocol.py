@@ -479,8 +479,8 @@ def _encodeAddresses(header: ProxyHeader) -> tuple[_Family, bytes]:
         raise ValueError(f"{source!r} and {destination!r} are not of one family")
     ips = []
     for host, _ in (source, destination):
-        # A scope ("%eth0") means nothing on another host and has no place in a header.
-        ip = ipaddress.ip_address(host.partition("%")[0])
+        # A scope ("%eth0") means nothing on another host; what is packed has none.
+        ip = ipaddress.ip_address(host)
         if not _isUnicast(ip):
             raise ValueError(f"{ip} is not a connection's address")
         ips.append(ip)
