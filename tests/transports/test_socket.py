@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 
 from mxproxy.testing import Application
 from mxproxy.transports.buffer import CHUNK
-from mxproxy.transports.lingering import FIRST_LOOK, LONGEST
+from mxproxy.transports.lingering import FIRST_LOOK, LAST_LOOK, LONGEST
 from mxproxy.transports.outstanding import inFlight, unacknowledged, unwritten
 from mxproxy.transports.socket import SocketTransport
 
@@ -302,16 +302,53 @@ class WriteTests(SocketTestCase):
         for patient in (True, False):
             with self.subTest(patient=patient):
                 self.setUp()
-                self.stuffed()
+                written = self.stuffed()
                 self.app.close()
                 self.reactor.settle()
                 if patient:
-                    for _ in range(100):
-                        self.reactor.advance(LONGEST / 30)
+                    self.reactor.pump([LONGEST / 100] * 99)
+                    self.assertEqual(self.app.losses, [])
+                    self.reactor.pump([LONGEST / 100] * 2)
                 else:
                     self.app.abort()
                     self.reactor.settle()
                 self.assertGone("done" if patient else "aborted")
+                # It is the kernel's to deliver.
+                self.far.setblocking(True)
+                got = 0
+                while data := self.far.recv(CHUNK):
+                    got += len(data)
+                self.assertEqual(got, written)
+
+    def test_closeAndTheyGoOnSending(self) -> None:
+        """
+        Whoever has got everything and goes on sending is read on: he may not have seen it yet.
+        """
+        written = self.stuffed()
+        self.app.close()
+        self.reactor.settle()
+        self.assertEqual(len(self.drain()), written)
+        for _ in range(20):
+            self.far.send(b"more")
+            self.reactor.settle(0.05)
+            self.reactor.advance(LAST_LOOK)
+        # Twenty seconds are over.
+        self.assertGone("done")
+
+    def test_closeOfWhoWaitedForRoom(self) -> None:
+        """
+        Somebody who was waiting to write waits no more.
+        """
+        self.stuffed()
+        self.transport.startWriting()
+        self.transport.unregisterProducer()
+        self.app.close()
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.writers, set())
+        self.assertEqual(len(self.reactor.readers), 1)
+        self.app.abort()
+        self.reactor.settle()
+        self.assertGone("aborted")
 
     def test_closeAndTheyReset(self) -> None:
         self.stuffed()

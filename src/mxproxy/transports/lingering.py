@@ -3,8 +3,10 @@ Closes a socket without losing what was written to it.
 
 A socket that is closed with bytes unread makes the kernel send a reset, and throw away what it has
 not sent yet: a server that answers in the middle of an upload and closes would not be heard.  So
-our direction is ended first, and what the peer still sends is read and dropped, until it has
-everything, ends too, or has taken too long.
+our direction is ended first, and what the peer still sends is read and dropped, until its kernel has
+acknowledged everything and it sends no more, or it ends too, or has taken too long.  After that the
+socket is closed as it is: what is left is the kernel's to deliver, and nobody is left to be told of
+it.  Where the kernel does not say what is acknowledged, which only Linux does, nothing is waited for.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from .outstanding import unacknowledged
 #: last, up to the second.
 FIRST_LOOK, LAST_LOOK = 0.01, 1.0
 
-#: Seconds that all of it may take: as long as a side that does not read is waited for elsewhere.
-LONGEST = 30.0
+#: Seconds that all of it may take.  Less than a side that does not read is waited for elsewhere
+#: (C{CLOSE_TIMEOUT}), since that one is reset then.
+LONGEST = 20.0
 
 #: Chunks that are dropped in one turn.
 TURNS = 4
@@ -47,17 +50,19 @@ class Lingering:
         self._reactor = reactor
         self._done: Callable[[], None] | None = done
         self._wait = FIRST_LOOK
-        self._waited = 0.0
+        self._until = reactor.seconds() + LONGEST
+        self._dropped = False
         self._timer: IDelayedCall | None = reactor.callLater(self._wait, self._look)
         reactor.addReader(self)
 
     def _look(self) -> None:
         self._timer = None
-        self._waited += self._wait
-        if self._waited >= LONGEST or not unacknowledged(self._socket):
+        left = self._until - self._reactor.seconds()
+        sending, self._dropped = self._dropped, False
+        if left <= 0 or not (sending or unacknowledged(self._socket)):
             self._end()
             return
-        self._wait = min(2 * self._wait, LAST_LOOK)
+        self._wait = min(2 * self._wait, LAST_LOOK, left)
         self._timer = self._reactor.callLater(self._wait, self._look)
 
     def doRead(self) -> None:
@@ -67,9 +72,9 @@ class Lingering:
                 if not self._socket.recv_into(VIEW):
                     self._end()
                     return
+                self._dropped = True
         except BlockingIOError:
-            if not unacknowledged(self._socket):
-                self._end()
+            pass
         except OSError:
             self._end()
 

@@ -19,7 +19,7 @@ How it differs from C{twisted.internet.tcp.Connection}, and why:
     its end, which is then the connection's.  A server that answers and resets has answered.
   - An end of the stream is told once, also to who was paused.
   - Where the last byte is out already, closing does not wait for the socket to be writable.
-  - Closing loses nothing that was written, whatever the peer is still sending
+  - Closing does not lose what was written to a reset because the peer is still sending
     (L{mxproxy.transports.lingering}).
 """
 
@@ -49,7 +49,7 @@ from zope.interface import implementer
 from .buffer import BLOCKED, CHUNK, VIEW
 from .channel import Broken, Channel, PlainChannel, Truncated
 from .lingering import Lingering
-from .outstanding import unacknowledged
+from .outstanding import unacknowledged, unread
 
 log = Logger()
 
@@ -411,28 +411,35 @@ class SocketTransport:
         """Is all that was written out?  If not, this is asked again when it is."""
         if self._lingering is not None or not self._ended():
             return False
-        if self._peerEnded or not unacknowledged(self.socket):
+        if self._peerEnded or not (unacknowledged(self.socket) or unread(self.socket)):
             return True
         self._accepting = False
         try:
             self.socket.shutdown(sockets.SHUT_WR)
         except OSError:
             return True  # The peer is gone.
+        # The reactor knows one object for a descriptor.
+        self.stopReading()
+        self.stopWriting()
         self._lingering = Lingering(self.socket, self.reactor, self._lingered)
         return False
 
     def _lingered(self) -> None:
-        self._lingering = None
         self.connectionLost(Failure(_DONE))
 
     def abortConnection(self) -> None:
-        """Drop the connection at once: the peer sees a reset."""
+        """
+        Drop the connection at once: the peer sees a reset.  Where only the kernel has something left
+        to be sent, there is nothing to drop: nobody waits for it any longer.
+        """
         if not self.disconnected and not self._aborting:
             self._aborting = self._readEnded = True
             self._accepting = False
             self._control = None
             self.stopReading()
             self.stopWriting()
+            if self._lingering is not None:
+                self._lingering.stop()
             self._loseSoon(ConnectionAborted())
 
     def _loseSoon(self, error: Exception) -> None:
@@ -443,8 +450,7 @@ class SocketTransport:
         if self.disconnected:
             return
         if self._lingering is not None:
-            lingering, self._lingering = self._lingering, None
-            lingering.stop()
+            self._lingering.stop()
         # The reactor, if it is the one who calls, has forgotten us already.
         self.stopReading()
         self.stopWriting()
@@ -482,12 +488,12 @@ class SocketTransport:
         protocol = self.protocol
         # A cycle would outlive the connection.
         del self.protocol, self.socket, self.fileno, self._channel
-        self._closing = None
+        self._closing = self._lingering = None
         protocol.connectionLost(reason)
 
     def _closeSocket(self, reason: Failure) -> None:
         socket = self.socket
-        if reason.check(ConnectionAborted):
+        if reason.check(ConnectionAborted) and self._lingering is None:
             try:
                 socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET_ON_CLOSE)
             except OSError:

@@ -74,6 +74,8 @@ class Worker(ProcessProtocol):
     def start(self) -> None:
         """Start a process; one that cannot be started is as one that has died."""
         self._timer = None
+        if self._supervisor.stopping:
+            return
         try:
             self._spawn()
         except OSError as error:  # No memory for it, no file left, ...
@@ -85,8 +87,12 @@ class Worker(ProcessProtocol):
     def _spawn(self) -> None:
         supervisor = self._supervisor
         self._began = self._reactor.seconds()
-        ours, theirs = socket.socketpair()
         null = os.open(os.devnull, os.O_RDONLY)
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            os.close(null)
+            raise
         try:
             inherited, start = supervisor.startOf(self)
             descriptors: dict[int, Any] = {0: null, 1: 1, 2: "r"}
