@@ -75,7 +75,7 @@ _Range = tuple[tuple[int, int], tuple[int, int]]
 def _meaningless(tree: ast.Module) -> Iterator[_Range]:
     """
     Where a change is none: annotations, which nobody evaluates, what only a type checker reads,
-    and C{__all__}, which is for C{import *}.
+    C{Literal}s, and C{__all__}, which is for C{import *}.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign) or (
@@ -87,7 +87,11 @@ def _meaningless(tree: ast.Module) -> Iterator[_Range]:
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("cast", "TypeVar"):
             yield _range(node.args[0])
         elif (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING") or (
-            isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+            isinstance(node, ast.Assign)
+            and (
+                getattr(node.targets[0], "id", "") == "__all__"
+                or getattr(getattr(node.value, "value", None), "id", "") == "Literal"
+            )
         ):
             yield _range(node)
 

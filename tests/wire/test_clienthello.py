@@ -386,6 +386,23 @@ class NotTLSTests(SynchronousTestCase):
         self.check(records(hello(tail=b"x")), 54, "extensions of 0 bytes, 1 are left")
         self.check(records(hello(None, tail=b"x")), 52, "extensions has 2 bytes, 1 are left")
 
+    def test_cutShort(self) -> None:
+        """
+        A field for which the message has no room is refused before it comes.
+        """
+        body = hello(session=b"abc")[4:]
+        for size, detail in (
+            (0, "legacy_version has 2 bytes, 0 are left"),
+            (2, "random has 32 bytes, 0 are left"),
+            (34, "legacy_session_id has 1 bytes, 0 are left"),
+            (35, "legacy_session_id has 3 bytes, 0 are left"),
+            (38, "cipher_suites has 2 bytes, 0 are left"),
+            (40, "cipher_suites has 4 bytes, 0 are left"),
+            (44, "legacy_compression_methods has 1 bytes, 0 are left"),
+        ):
+            message = b"\x01" + size.to_bytes(3, "big") + body[:size]
+            self.check(records(message), 9 + size, detail)
+
     def test_extensions(self) -> None:
         """
         An extension ends where it says, and comes once.
