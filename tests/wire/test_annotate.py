@@ -64,6 +64,7 @@ class AnnotateTests(SynchronousTestCase):
             (TINY + b"application", None),
             (b"", None),
             (MAGIC.to_bytes(4, "big")[:2] + b"x", 2),
+            (MAGIC.to_bytes(4, "big")[:2] + b"\0", 2),
             (TINY[:3], 3),
             (TINY[:6], 6),
             (TINY[:60], 60),

@@ -43,21 +43,9 @@ def unacknowledged(socket: sockets.socket) -> int:
     # What is written to a UNIX socket has arrived: it lies at the other end, read or not.
     if socket.family == sockets.AF_UNIX or not sys.platform.startswith("linux"):
         return 0
-    # SIOCOUTQ, tcp(7), is the same number.
-    return _ask(socket, termios.TIOCOUTQ)
-
-
-def unread(socket: sockets.socket) -> int:
-    """
-    @return: bytes that have come and that nobody has read.  A socket that is closed with some of
-        them resets the connection.
-    """
-    return _ask(socket, termios.FIONREAD)
-
-
-def _ask(socket: sockets.socket, request: int) -> int:
     try:
-        answer = fcntl.ioctl(socket.fileno(), request, b"\0\0\0\0")
+        # SIOCOUTQ, tcp(7), is the same number.
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)
