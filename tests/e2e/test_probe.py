@@ -140,7 +140,7 @@ class ProbeTests(EnvoyTests):
             text,
             r"^✗ 127\.0\.0\.1:\d+: TLS has failed\n",
             rf"why +unknown_ca: certificate {DB.principal} is signed by an unknown authority",
-            r"\n +--insecure does the exchange all the same\n",
+            r"\n +--ca FILE says whom to trust; --insecure does the exchange all the same\n",
             rf"certificate 0\n    names +{DB.principal}\n",
         )
         self.assertNotIn("workload", text)
