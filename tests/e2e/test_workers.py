@@ -144,7 +144,7 @@ class WorkersTests(EndToEnd):
         open_ = files(child.pid)
         for turn in range(2):
             os.kill(killed, signal.SIGKILL)
-            await child.says(rf"worker \d \(process {killed}\) has ended: signal 9")
+            await child.says(rf"worker \d: process {killed} has ended: signal 9")
             await until(lambda: len(children(child.pid)) == WORKERS, lambda: str(child))
             (killed,) = {*children(child.pid)} - {*others}
             await child.says(rf"worker \d is ready \(process {killed}\)", WHILE)
@@ -270,7 +270,7 @@ class WorkersTests(EndToEnd):
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         killed = children(child.pid)[0]
         os.kill(killed, signal.SIGTERM)
-        await child.says(rf"worker \d \(process {killed}\) has ended")
+        await child.says(rf"worker \d: process {killed} has ended")
         for _ in range(4):
             client = await self.connect(f"unix:{path}")
             await talk(client, await application.accepts())
