@@ -151,9 +151,13 @@ class AnnotateTests(SynchronousTestCase):
             ],
             self.inside(b"\x15abcd\x0dabcd\x09abcdefgh\x08\x80\x01\x08" + b"\xff" * 9 + b"\x01"),
         )
-        value = b"\x0dabcd\x0a\x01x"
+        value = b"\x0dabcd\x0a\x01x\x12\x01x"
         self.assertEqual(
-            ["Value.null_value, 4 bytes", "Value.null_value, 1 bytes"],
+            [
+                "Value.null_value, 4 bytes",
+                "Value.null_value, 1 bytes",
+                "Value.number_value, 1 bytes",
+            ],
             [
                 one.strip()
                 for one in self.inside(b"\x12" + _size(b"\x0a" + _size(b"\x12" + _size(value))))
