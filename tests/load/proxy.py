@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.processes import Failed, Process, freePort
@@ -77,9 +78,14 @@ class Inbound:
         return (self.directory / "proxy.log").read_text(errors="replace")
 
     @property
-    def openFiles(self) -> int:
-        """How many the proxy has."""
-        return len(list(Path(f"/proc/{self.proxy.pid}/fd").iterdir()))
+    def connections(self) -> int:
+        """How many sockets the proxy has beside the one that listens."""
+        found = 0
+        for file in Path(f"/proc/{self.proxy.pid}/fd").iterdir():
+            # It may be closed meanwhile.
+            with suppress(FileNotFoundError):
+                found += file.readlink().name.startswith("socket:")
+        return found - 1
 
     @property
     def memory(self) -> int:
@@ -101,11 +107,14 @@ class Inbound:
                 found[token] = found.get(token, 0) + 1
         return found
 
-    def settles(self, files: int, seconds: float = 60.0) -> bool:
+    def settles(self, seconds: float = 60.0) -> None:
         """
-        Wait until the proxy has no more than so many files open.
+        Wait until the proxy has no connection any more.
+
+        @raise AssertionError: it still has, after C{seconds}.
         """
-        return waitUntil(lambda: self.openFiles <= files, seconds)
+        if not waitUntil(lambda: self.connections == 0, seconds):
+            raise AssertionError(f"{self.connections} connections are still open")
 
     def stop(self) -> None:
         """
