@@ -556,3 +556,15 @@ class PropertyTests(SynchronousTestCase):
             found = matcher.find(candidate)
             expected = naively([match for match, _ in chains], candidate)
             self.assertEqual(set() if found is None else {found}, expected)
+            if matcher.always is not None:
+                self.assertEqual(found, matcher.always)
+
+    def test_always(self) -> None:
+        """
+        Only one chain that asks for nothing is found whatever the connection.
+        """
+        self.assertEqual(Matcher([(Match(), "all")]).always, "all")
+        some = Match(server_names=("*.example.com",))
+        self.assertIsNone(Matcher([(some, "some")]).always)
+        self.assertIsNone(Matcher([(some, "some"), (Match(), "all")]).always)
+        self.assertIsNone(Matcher([]).always)

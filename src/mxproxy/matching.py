@@ -223,6 +223,17 @@ class Matcher(Generic[T]):
                     branch = branch.setdefault(key, {})
                 branch[path[-1]] = chain
 
+    @property
+    def always(self) -> T | None:
+        """What is found whatever the connection; C{None} if that depends on it."""
+        branch: Any = self._tree
+        for _ in CRITERIA:
+            if list(branch) != [ANY]:
+                return None
+            branch = branch[ANY]
+        found: T = branch
+        return found
+
     def find(self, candidate: Candidate) -> T | None:
         """
         @return: what takes the connection, or C{None}.

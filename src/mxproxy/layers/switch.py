@@ -94,12 +94,14 @@ class SwitchFactory(LayerFactory):
         super().__init__(self._all[0].factory, context)
         self._default = default
         self._matcher = Matcher([(chain.plan.match, chain) for chain in chains])
+        # Most listeners have one chain, for everything.
+        self._always = self._matcher.always if chains else default
 
     def find(self, peer: Peer) -> FilterChain | None:
         """
         @param peer: the downstream.
         """
-        return self._matcher.find(_candidate(peer)) or self._default
+        return self._always or self._matcher.find(_candidate(peer)) or self._default
 
     def doStart(self) -> None:
         """Started with its listener."""

@@ -30,6 +30,9 @@ from mxproxy.tls.settings import NameMatcher
 _Codes = SSL.X509VerificationCodes
 _GOOD: int = _Codes.OK
 
+#: How many certificates that were accepted a L{Verifier} knows again.
+KNOWN = 256
+
 
 @dataclass(frozen=True)
 class VerificationFailure:
@@ -122,6 +125,9 @@ class Verifier:
         self._names = tuple(map(str, accepted))
         self._lists = lists
         self._required = required
+        # Those of a mesh come again and again.  What is said of a good one depends on nothing but
+        # its bytes; whether it is good is asked each time.
+        self._known: dict[bytes, Identities] = {}
 
     def __call__(
         self,
@@ -163,12 +169,23 @@ class Verifier:
         self, connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int
     ) -> bool:
         record = recordOf(connection)
+        encoded = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        if number == _GOOD and encoded in self._known:
+            record.identities = self._known[encoded]
+            return True
         verdict = _judge(certificate, number, depth, self._matchers, self._names)
         if isinstance(verdict, Identities):
             record.identities = verdict
+            self._remember(encoded, verdict)
             return True
         record.failure = verdict
         return False
+
+    def _remember(self, encoded: bytes, identities: Identities) -> None:
+        if len(self._known) >= KNOWN:
+            # The oldest.
+            del self._known[next(iter(self._known))]
+        self._known[encoded] = identities
 
     def _numberNow(self, certificate: x509.Certificate) -> int:
         """
