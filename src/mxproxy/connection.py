@@ -361,7 +361,8 @@ class Connection:
         transport, peer.transport = peer.transport, None
         peer.close = None
         del transport.__conform__
-        peer.closing(_describe(reason))
+        if not peer.close_reason:
+            peer.closing(_describe(reason))
         if peer.peer_state is PeerState.PENDING:
             self.identify(peer, Absence(PeerState.CLOSED))
         if peer.whenLost is not None:

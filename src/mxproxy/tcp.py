@@ -145,7 +145,7 @@ class Half(Terminal):
     def _abruptly(self, reason: Failure) -> bool:
         """Whether the peer may have meant to say more: by a reset, or what was no TLS."""
         token = self.peer.close_reason.partition(":")[0]
-        return bool(reason.check(ConnectionLost)) or token not in ORDERLY
+        return isinstance(reason.value, ConnectionLost) or token not in ORDERLY
 
 
 class UpstreamHalf(Half):

@@ -8,6 +8,8 @@ later copies them.
 
 from __future__ import annotations
 
+import mmap
+
 #: Bytes that are read at once.  From 128 KiB on a buffer of its own for each read would come
 #: from mmap(2), at a page fault for each page; below 64 KiB the calls cost more than the bytes.
 CHUNK = 64 * 1024
@@ -18,7 +20,11 @@ RECORD = 16 * 1024
 #: There is nothing to be read now, or no room to write.
 BLOCKED = -1
 
-BUFFER = bytearray(CHUNK)
+#: It begins with a page, as what the kernel copies into it mostly does: on AMD's Zen a copy to an
+#: address that is a few bytes behind its source's, within a page, takes ten times as long (glibc's
+#: bug 30994), and a buffer of the heap would be there for the whole life of an unlucky process.
+#: It is the process's own, also after a fork.
+BUFFER = mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 #: The same memory; slices of it are not copies.
 VIEW = memoryview(BUFFER)

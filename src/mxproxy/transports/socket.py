@@ -471,7 +471,7 @@ class SocketTransport:
             and self._channel.readsOn
             and not self._readEnded
             and not self.disconnecting
-            and reason.check(ConnectionLost)
+            and isinstance(reason.value, ConnectionLost)
         ):
             # The kernel says so because we write; what came before can still be read.
             self._failWrites()
@@ -493,7 +493,7 @@ class SocketTransport:
 
     def _closeSocket(self, reason: Failure) -> None:
         socket = self.socket
-        if reason.check(ConnectionAborted) and self._lingering is None:
+        if isinstance(reason.value, ConnectionAborted) and self._lingering is None:
             try:
                 socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET_ON_CLOSE)
             except OSError:
@@ -593,10 +593,9 @@ class SocketTransport:
 
     def _setOption(self, level: int, name: int, enabled: bool) -> None:
         try:
-            if self.socket.family != sockets.AF_UNIX or level != sockets.IPPROTO_TCP:
-                self.socket.setsockopt(level, name, enabled)
+            self.socket.setsockopt(level, name, enabled)
         except OSError:
-            pass  # It is gone already; reading will tell.
+            pass  # It is a UNIX socket, or gone already: reading will tell.
 
     def __repr__(self) -> str:
         if self.disconnected:

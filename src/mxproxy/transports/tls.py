@@ -64,10 +64,11 @@ class TLSChannel:
         """Read records, as long as there are and there is room for a whole one."""
         if self._next is not None:
             return self._come()
-        total = 0
         # One at the least: a small buffer is told of a record in parts.
-        while not total or total <= size - RECORD:
-            got = self._record(total, min(RECORD, size - total))
+        room, last = min(RECORD, size), size - RECORD
+        total = 0
+        while not total or total <= last:
+            got = self._record(total, room)
             if got == BLOCKED:
                 return total or BLOCKED
             if not got:
