@@ -211,7 +211,7 @@ class ExecutedTests(InstalledCase):
         application, upstream = await self.application()
         sidecar = await self.plain(
             upstream,
-            *("acme.speaks:seconds=20", "acme.tenant", "acme.idle:seconds=0.5", "example.greeter"),
+            *("acme.speaks:seconds=20", "acme.tenant", "acme.idle:seconds=2", "example.greeter"),
         )
         client = await self.connect(sidecar.port)
         client.write(b"blue\nhello")

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater, react
 from .case import Case, Times
 from .halves import matrix, play
 from .points import situations
-from .sweep import BRISK, Sweep, hurry, now, sweep
+from .sweep import BRISK, PATIENT, Sweep, closing, now, sweep
 from .worlds import PATHS, Memory, overSockets
 
 
@@ -63,8 +63,8 @@ async def inSockets(path: str, every: int) -> int:
     """
     @return: how many cases were wrong.
     """
-    with overSockets(path) as world, hurry():
-        cases, wrong = Sweep(world, BRISK, slack=10.0), 0
+    with overSockets(path) as world, closing(BRISK):
+        cases, wrong = Sweep(world, BRISK, slack=10.0, patient=PATIENT), 0
         # The reactor's own descriptors are there from its first turn on.
         await deferLater(world.reactor, 0)
         for situation in situations():

@@ -15,7 +15,7 @@ from mxproxy import transports
 
 from .case import Case
 from .points import situations
-from .sweep import BRISK, Sweep, hurry, sweep
+from .sweep import BRISK, PATIENT, Sweep, closing, sweep
 from .worlds import PATHS, overSockets
 
 #: See C{test_memory.py}.
@@ -41,8 +41,8 @@ class SampleTests(TestCase):
         def pick(all: Iterator[Case]) -> Iterator[Case]:
             return islice(all, next(start) % EVERY, None, EVERY)
 
-        with overSockets(path) as world, hurry():
-            cases = Sweep(world, BRISK, slack=10.0)
+        with overSockets(path) as world, closing(BRISK):
+            cases = Sweep(world, BRISK, slack=10.0, patient=PATIENT)
             # The reactor's own descriptors and trial's timer are there from its first turn on.
             await deferLater(world.reactor, 0)
             try:

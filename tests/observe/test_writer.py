@@ -140,14 +140,14 @@ class ThreadTests(WriterCase):
         A file that blocks for ever does not keep the process.
         """
         writer = self.start()
-        (thread,) = (each for each in threading.enumerate() if each.name == "access log")
-        self.assertTrue(thread.daemon)
+        assert writer._thread is not None
+        self.assertTrue(writer._thread.daemon)
         self.end(writer)
 
     def test_notOpened(self) -> None:
         writer = Writer(str(self.path / "gone"), loss)
         self.assertRaises(FileNotFoundError, writer.start)
-        self.assertNotIn("access log", [thread.name for thread in threading.enumerate()])
+        self.assertIsNone(writer._thread)
 
     def test_callerGoesOn(self) -> None:
         """
