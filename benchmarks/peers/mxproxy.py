@@ -38,9 +38,6 @@ class Mxproxy(Peer):
     @param note: what to say of the options; C{None} for what they are.
     """
 
-    # Switched off for security: see mxproxy.tls.context.
-    resumes = False
-
     def __init__(
         self,
         name: str = "mxproxy",
@@ -112,6 +109,8 @@ class Mxproxy(Peer):
         options = self._options + (self._inbound if side == "inbound" else [])
         options = [option.replace("%d", str(place.directory)) for option in options]
         names = ["--upstream-san", IDENTITIES["inbound"][0]] if side == "outbound" else []
+        # Off by default, for security: see docs/tls.md.
+        resumption = ["--tls-session-resumption", "on"] if place.resumption else []
         return [
             *(self.python(), self.python().with_name("twistd"), "--nodaemon", "--pidfile="),
             *("mxproxy", "--mode", side),
@@ -120,5 +119,5 @@ class Mxproxy(Peer):
             *("--tls-cert", credentials.certificate(side), "--tls-key", credentials.key(side)),
             *("--tls-ca", credentials.authority),
             *("--node-id", f"sidecar~127.0.0.1~{side}.bench~bench.svc.cluster.local"),
-            *("--node-metadata", metadata, *names, *options),
+            *("--node-metadata", metadata, *names, *resumption, *options),
         ]
