@@ -87,15 +87,10 @@ class Worker(ProcessProtocol):
     def _spawn(self) -> None:
         supervisor = self._supervisor
         self._began = self._reactor.seconds()
-        null = os.open(os.devnull, os.O_RDONLY)
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError:
-            os.close(null)
-            raise
-        try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, open(os.devnull, "rb") as null:
             inherited, start = supervisor.startOf(self)
-            descriptors: dict[int, Any] = {0: null, 1: 1, 2: "r"}
+            descriptors: dict[int, Any] = {0: null.fileno(), 1: 1, 2: "r"}
             descriptors |= {CHANNEL: theirs.fileno(), LOCK: supervisor.lock, STANDARD_ERROR: 2}
             for index, descriptor in enumerate(inherited):
                 descriptors[FIRST_SOCKET + index] = descriptor
@@ -112,10 +107,6 @@ class Worker(ProcessProtocol):
                 ours.fileno(), socket.AF_UNIX, ChannelFactory(self.channel)
             )
             self.channel.transport.write(start.line())
-        finally:
-            os.close(null)
-            ours.close()
-            theirs.close()
 
     def connectionMade(self) -> None:
         """There is a process."""
