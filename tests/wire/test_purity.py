@@ -23,8 +23,6 @@ BANNED = {
     "tempfile", "threading", "time", "twisted", "urllib", "zope",
 }  # fmt: skip
 BANNED_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
-# The command that keeps the documentation's diagram: its main() reads and writes that file.
-EXEMPT = {"diagram.py": {"pathlib", "print"}}
 
 # What importing a module may not load, by whatever way. (protobuf loads time, os and threading.)
 NEVER_LOADED = ["asyncio", "select", "selectors", "_socket", "socket", "ssl", "twisted", "zope"]
@@ -70,7 +68,7 @@ class PurityTests(SynchronousTestCase):
         for path in MODULES:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             used = imported(tree) & BANNED | called(tree) & BANNED_CALLS
-            self.assertEqual(set(), used - EXEMPT.get(path.name, set()), path.name)
+            self.assertEqual(set(), used, path.name)
 
     def test_imports(self) -> None:
         """
