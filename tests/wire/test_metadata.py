@@ -123,13 +123,17 @@ class AbsenceTests(SynchronousTestCase):
         )
 
     def test_foundIsNoReason(self) -> None:
-        self.assertRaises(ValueError, Absence, PeerState.FOUND)
+        error = self.assertRaises(ValueError, Absence, PeerState.FOUND)
+        self.assertEqual(str(error), "a peer that was found is not absent")
 
 
 class NodeTests(SynchronousTestCase):
     """
     A node says the parts of its metadata that travel, and no others.
     """
+
+    def test_nothing(self) -> None:
+        self.assertEqual(Node(), Node("", {}, "", "", ""))
 
     def test_annotatedExample(self) -> None:
         self.assertEqual(TINY, Node("n1", {"NAME": "x"}).prefix())
@@ -196,7 +200,9 @@ class NodeTests(SynchronousTestCase):
             Node("\ud800", {}),
         ):
             error = self.assertRaises(ValueError, node.prefix)
-            self.assertIn("cannot be written as UTF-8", str(error))
+            self.assertTrue(str(error).endswith("' cannot be written as UTF-8"), str(error))
+        error = self.assertRaises(ValueError, Node("", {"NAME": "\ud800"}).prefix)
+        self.assertEqual(str(error), r"'NAME': '\ud800' cannot be written as UTF-8")
         error = self.assertRaises(
             ValueError, Node("", {"LABELS": {"\ud800": "x"}}).prefix, ["\ud800"]
         )
@@ -209,6 +215,16 @@ class NodeTests(SynchronousTestCase):
         owner = "kubernetes://apis/apps/v1/namespaces/ns/jobs/é"
         self.assertEqual("job", Node("", {"OWNER": owner, "WORKLOAD_NAME": "é"}).describe().type)
         self.assertEqual("", Node("", {"OWNER": owner, "WORKLOAD_NAME": "e"}).describe().type)
+
+    def test_types(self) -> None:
+        """
+        The kinds of owner that Istio knows, and an owner that is shorter than what is cut from it.
+        """
+        for known in ("pod", "deployment", "job", "cronjob"):
+            said = {"OWNER": f"kubernetes://apis/v1/namespaces/n/{known}s/w", "WORKLOAD_NAME": "w"}
+            self.assertEqual(known, Node("", said).describe().type)
+        short = {"OWNER": "/pods", "WORKLOAD_NAME": "w" * 10}
+        self.assertEqual("", Node("", short).describe().type)
 
     def test_repr(self) -> None:
         """
@@ -238,6 +254,11 @@ class DecodeMetadataTests(SynchronousTestCase):
         ):
             error = self.assertRaises(MalformedMetadata, decodeMetadata, bad)
             self.assertTrue(str(error).startswith(why), str(error))
+            if error.__cause__ is None:
+                where = "where 'type.googleapis.com/google.protobuf.Struct' belongs"
+                self.assertEqual(str(error), f"{why} {where}")
+            else:
+                self.assertEqual(str(error), f"{why}: {error.__cause__}")
 
     def test_emptyStruct(self) -> None:
         self.assertEqual(
@@ -320,6 +341,9 @@ class MetadataDecoderTests(SynchronousTestCase):
     """
     The same payload is read once, and what is remembered is bounded.
     """
+
+    def test_bounds(self) -> None:
+        self.assertEqual((metadata.CACHE_ENTRIES, metadata.CACHE_BYTES), (500, 1 << 20))
 
     def test_once(self) -> None:
         decoder = MetadataDecoder()
