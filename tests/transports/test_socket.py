@@ -292,6 +292,19 @@ class WriteTests(SocketTestCase):
                 self.reactor.until(lambda: bool(self.reactor.advance(0.1) or self.app.losses))
                 self.assertGone("done")
 
+    def test_closeWithNothingButBytesUnread(self) -> None:
+        """
+        The peer sees an end, and not a reset, also where everything that was written has arrived.
+        """
+        self.app.pause()
+        self.far.sendall(b"x")
+        self.reactor.settle(0.01)
+        self.app.close()
+        self.reactor.settle(0.01)
+        self.assertEqual(self.far.recv(1), b"")
+        self.reactor.until(lambda: bool(self.reactor.advance(0.1) or self.app.losses))
+        self.assertGone("done")
+
     def test_closeAndTheyEnd(self) -> None:
         """
         What the peer sends is read, dropped, and so is its end, which is the end.

@@ -1,5 +1,5 @@
 """
-What was written to a transport and has not arrived yet.
+What was written to a transport and has not arrived yet, and what has and was not read.
 """
 
 from __future__ import annotations
@@ -34,6 +34,17 @@ def inFlight(transport: Any) -> int:
     handle = getattr(transport, "getHandle", lambda: None)()
     kernel = unacknowledged(handle) if isinstance(handle, sockets.socket) else 0
     return unwritten(transport) + kernel
+
+
+def unread(socket: sockets.socket) -> int:
+    """
+    @return: bytes that have arrived and that nobody has read.
+    """
+    try:
+        answer = fcntl.ioctl(socket.fileno(), termios.FIONREAD, b"\0\0\0\0")
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def unacknowledged(socket: sockets.socket) -> int:

@@ -49,7 +49,7 @@ from zope.interface import implementer
 from .buffer import BLOCKED, CHUNK, VIEW
 from .channel import Broken, Channel, PlainChannel, Truncated
 from .lingering import Lingering
-from .outstanding import unacknowledged
+from .outstanding import unacknowledged, unread
 
 log = Logger()
 
@@ -411,7 +411,7 @@ class SocketTransport:
         """Is all that was written out?  If not, this is asked again when it is."""
         if self._lingering is not None or not self._ended():
             return False
-        if self._peerEnded or not unacknowledged(self.socket):
+        if self._peerEnded or not (unacknowledged(self.socket) or unread(self.socket)):
             return True
         self._accepting = False
         try:
