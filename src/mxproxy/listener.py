@@ -55,7 +55,7 @@ class _Accept(Protocol):
         bufferLimit = factory.plan.per_connection_buffer_limit
         if bufferLimit:
             # What is read at once, and what may wait to be sent before the other side is
-            # paused; never more than is Twisted's own measure.
+            # paused; never more than the transport's own measure.
             transport.bufferSize = min(transport.bufferSize, bufferLimit)
         connection = Connection(
             factory.context.listener, factory.context.clock.seconds, factory.observers

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mxproxy.testing import Application
-from mxproxy.transports.buffer import CHUNK
+from mxproxy.transports.buffer import BLOCKED, CHUNK, LARGEST, RECORD
 from mxproxy.transports.lingering import LAST_LOOK, LONGEST
 from mxproxy.transports.outstanding import inFlight, unacknowledged, unwritten
 from mxproxy.transports.socket import SocketTransport
@@ -38,6 +38,33 @@ class Viewing(Application):
 
     def bufferReceived(self, view: memoryview) -> None:
         self.dataReceived(bytes(view))
+
+
+class Plenty:
+    """
+    A channel with much to be read at once.
+
+    @ivar sizes: what was asked for.
+    """
+
+    readsOn = True
+
+    def __init__(self, left: int, short: int = 0) -> None:
+        self._left = left
+        self._short = short
+        self.sizes: list[int] = []
+
+    def receive(self, size: int) -> int:
+        self.sizes.append(size)
+        got = min(size - self._short, self._left)
+        self._left -= got
+        return got or BLOCKED
+
+    def readNeedsRoom(self) -> bool:
+        return False
+
+    def waiting(self) -> bool:
+        return self._left > 0
 
 
 class SocketTestCase(SynchronousTestCase):
@@ -163,6 +190,58 @@ class ReadTests(SocketTestCase):
         self.app.onData = lambda data: sizes.append(len(data))
         self.reactor.until(lambda: len(self.app.received) == 95)
         self.assertEqual(max(sizes), 10)
+
+    def test_growingReads(self) -> None:
+        """
+        Twice as much is read at once after each read that was full, up to the largest; and as at first
+        after a pause.
+        """
+        plenty = Plenty(10 * LARGEST)
+        self.transport.secure(plenty, self.fail)
+        self.transport.doRead()
+        self.assertEqual(plenty.sizes, [CHUNK, 2 * CHUNK, LARGEST, LARGEST])
+        self.transport.doRead()
+        self.assertEqual(plenty.sizes[4:], [LARGEST, LARGEST])
+        self.app.pause()
+        self.app.resume()
+        self.transport.doRead()
+        self.assertEqual(plenty.sizes[6:8], [CHUNK, 2 * CHUNK])
+
+    def test_fullButForARecord(self) -> None:
+        """
+        A read of TLS ends where there is no room for a whole record.
+        """
+        for short, then in ((RECORD - 1, 2 * CHUNK), (RECORD, CHUNK)):
+            plenty = Plenty(10 * LARGEST, short)
+            self.transport.bufferSize = LARGEST
+            self.transport.secure(plenty, self.fail)
+            self.transport.doRead()
+            self.assertEqual(plenty.sizes[:2], [CHUNK, then])
+
+    def test_readsUpToALimit(self) -> None:
+        """
+        What is said to be the most is, be it less than is read at first or more.
+        """
+        for limit, sizes in ((CHUNK + 10, [CHUNK, CHUNK + 10]), (10, [10, 10])):
+            plenty = Plenty(2 * LARGEST)
+            self.transport.bufferSize = limit
+            self.assertEqual(self.transport.bufferSize, limit)
+            self.transport.secure(plenty, self.fail)
+            self.transport.doRead()
+            self.assertEqual(plenty.sizes[:2], sizes)
+            self.assertLessEqual(max(plenty.sizes), limit)
+
+    def test_pausedByAFullRead(self) -> None:
+        """
+        Where what was read could not be written, no more is read the next time.
+        """
+        plenty = Plenty(10 * LARGEST)
+        self.transport.secure(plenty, self.fail)
+        self.app.onData = lambda data: self.app.pause()
+        for _read in range(3):
+            self.transport.doRead()
+            self.app.resume()
+        self.assertEqual(plenty.sizes, [CHUNK] * 3)
 
     def test_reset(self) -> None:
         """

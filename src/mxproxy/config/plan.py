@@ -127,7 +127,7 @@ class ListenerPlan:
     @ivar access_logs: beside those of the chain's terminal.
     @ivar traffic_direction: C{"INBOUND"}, C{"OUTBOUND"}, or empty.
     @ivar per_connection_buffer_limit: bytes that are read at once, and that may wait to be
-        sent to a client before the host is paused; at most the transport's own 64 KiB, which
+        sent to a client before the host is paused; at most the transport's own 256 KiB, which
         is what C{None} stands for, and 0.
     @ivar socket_options: of accepted sockets.
     @ivar limits: how many connections may be open.

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import mmap
 
-#: Bytes that are read at once.  From 128 KiB on a buffer of its own for each read would come
-#: from mmap(2), at a page fault for each page; below 64 KiB the calls cost more than the bytes.
+#: Bytes that are read at once, at first.  So much is what a layer that is not done yet, or a side that
+#: does not read, may have to keep.
 CHUNK = 64 * 1024
+
+#: Bytes that are read at once of a connection that flows.  Whoever is on the other end of it sleeps and
+#: is woken less often than with L{CHUNK}, which is a tenth of all that bulk costs and more; nothing
+#: is gained by 512 KiB.
+LARGEST = 256 * 1024
 
 #: A record of TLS holds at most so much plaintext (RFC 8446, section 5.1).
 RECORD = 16 * 1024
@@ -24,7 +29,7 @@ BLOCKED = -1
 #: address that is a few bytes behind its source's, within a page, takes ten times as long (glibc's
 #: bug 30994), and a buffer of the heap would be there for the whole life of an unlucky process.
 #: It is the process's own, also after a fork.
-BUFFER = mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+BUFFER = mmap.mmap(-1, LARGEST, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 #: The same memory; slices of it are not copies.
 VIEW = memoryview(BUFFER)

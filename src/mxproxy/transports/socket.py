@@ -6,7 +6,8 @@ to the protocol as a view of it (C{bufferReceived}; C{dataReceived} gets a copy 
 is written is tried on the socket at once.  Mostly the kernel takes all of it, so that a chunk is
 read and written in one turn and nothing is kept; only what it does not take is copied, waited
 for, and the producer paused meanwhile.  So a connection's memory is what one read brings, times
-two directions, whatever the speeds.
+two directions, whatever the speeds.  A read is of L{CHUNK<mxproxy.transports.buffer>} at first, and
+of twice as much after each that was full and could be written whole; a pause is back to the first.
 
 Bytes pass through a L{Channel<mxproxy.transports.channel>}: the socket itself or, once a TLS layer
 has said L{SocketTransport.secure}, OpenSSL on the socket.  Protocols do not see the difference.
@@ -46,15 +47,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .buffer import BLOCKED, CHUNK, VIEW
+from .buffer import BLOCKED, CHUNK, LARGEST, RECORD, VIEW
 from .channel import Broken, Channel, PlainChannel, Truncated
 from .lingering import Lingering
 from .outstanding import unacknowledged, unread
 
 log = Logger()
 
-#: How many full chunks one connection may read before others have their turn.
-TURNS = 4
+#: How many bytes one connection may read, about, before others have their turn.
+TURN = 2 * LARGEST
 
 # SO_LINGER with a time of nought: closing sends a reset instead of an end.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -76,20 +77,20 @@ class SocketTransport:
 
     @ivar protocol: who is told; looked up for each delivery, so that layers may leave.
     @ivar socket: it is not blocking, and ours.
-    @ivar bufferSize: bytes that are read at once.
     @ivar unsent: bytes that were written and that the kernel has not taken.
     """
 
     connected = 1
     disconnected = 0
     disconnecting = 0
-    bufferSize = CHUNK
     unsent = 0
 
     producer: Any = None
     streamingProducer = False
     producerPaused = False
 
+    _largest = LARGEST
+    _size = CHUNK
     _registeredRead = False
     _registeredWrite = False
     _paused = False
@@ -154,30 +155,36 @@ class SocketTransport:
 
     # -- reading
 
+    @property
+    def bufferSize(self) -> int:
+        """Bytes that are read at once, at most."""
+        return self._largest
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self._largest = size
+        self._size = min(CHUNK, size)
+
     # The reactor takes an exception, whatever the interface says.
     def doRead(self) -> Exception | None:  # type: ignore[override]
         """The socket can be read."""
-        for turn in range(TURNS):
+        left = TURN
+        while left > 0:
             if self._control is not None:
                 # Later, whoever was delivered to has taken it: to put TLS on the socket, say.
-                if not turn:
+                if left == TURN:
                     self._control()
                 return None
             if self._paused or self._readEnded:
                 self.stopReading()
                 return None
-            size = self.bufferSize
+            size = self._size
             try:
                 got = self._channel.receive(size)
             except (OSError, Truncated, Broken) as error:
                 return self._cannotRead(error)
-            if got == BLOCKED:
-                if self._channel.readNeedsRoom():
-                    self._readWaitsForRoom = True
-                    self.startWriting()
-                return None
-            if not got:
-                self._endReading()
+            if got <= 0:
+                self._nothingRead(got)
                 return None
             protocol = self.protocol
             receive = getattr(protocol, "bufferReceived", None)
@@ -187,9 +194,19 @@ class SocketTransport:
                 protocol.dataReceived(bytes(VIEW[:got]))
             if got < size and not self._channel.waiting():
                 return None
+            left -= got
+            if got > size - RECORD and not self._paused:
+                self._size = min(2 * self._size, self._largest)
         if self._channel.waiting():
             self._readSoon()
         return None
+
+    def _nothingRead(self, what: int) -> None:
+        if not what:
+            self._endReading()
+        elif self._channel.readNeedsRoom():
+            self._readWaitsForRoom = True
+            self.startWriting()
 
     def _readSoon(self) -> None:
         """There is something to be read that the socket does not know of."""
@@ -252,6 +269,7 @@ class SocketTransport:
     def pauseProducing(self) -> None:
         """See L{IPushProducer}; what was not read stays in the kernel."""
         self._paused = True
+        self._size = min(CHUNK, self._largest)
 
     def resumeProducing(self) -> None:
         """See L{IPushProducer}."""

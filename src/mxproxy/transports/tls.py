@@ -4,8 +4,8 @@ How bytes get through a socket: as records of TLS, which OpenSSL reads and write
 Theory of operation.  OpenSSL is given the socket (C{SSL_set_fd}).  It reads a record, never a byte
 of the next (C{read_ahead} is off), and a record's plaintext is taken out whole; so nothing waits
 inside of it that the socket does not know of, and a pause is a pause.  A chunk is as many records
-as are there, up to L{CHUNK<mxproxy.transports.buffer.CHUNK>}.  What is written is cut into records
-by C{SSL_write} (partial writes: it says after each how far it has come).
+as are there and have room.  What is written is cut into records by C{SSL_write} (partial writes: it
+says after each how far it has come).
 
 An end of TCP without a close_notify ends one direction only, and has to be told apart from one with
 it.  By itself OpenSSL takes it for an error after which nothing can be written either; told to
@@ -26,7 +26,7 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from .buffer import BLOCKED, BUFFER, CHUNK, RECORD, VIEW
+from .buffer import BLOCKED, BUFFER, LARGEST, RECORD, VIEW
 from .channel import Broken, Truncated
 
 Explain = Callable[[BaseException, SSL.Connection], str]
@@ -261,5 +261,5 @@ if usable():
     _WANT_READ, _WANT_WRITE = _lib.SSL_ERROR_WANT_READ, _lib.SSL_ERROR_WANT_WRITE
     _from_buffer = _ffi.from_buffer
     _memory = _from_buffer(BUFFER)
-    assert len(BUFFER) == CHUNK
+    assert len(BUFFER) == LARGEST
     _best = DirectChannel

@@ -94,7 +94,7 @@ ACCESS_LOGS = (FILE_ACCESS_LOG, STDOUT_ACCESS_LOG, STDERR_ACCESS_LOG)
 
 _FREE = "no effect: for people"
 _STAT = "no effect: counters are not called by it"
-_BUFFER = "no effect: of a side that does not read, one read of 64 KiB is kept"
+_BUFFER = "no effect: of a side that does not read, one read is kept, of 256 KiB at most"
 _WATCHED = "no effect: the files themselves are looked at, whichever way they are replaced"
 _SESSIONS = "sessions are resumed with `--tls-session-resumption on` only"
 _HTTP = "no effect: it is about HTTP"
@@ -159,7 +159,7 @@ SUBSET: Mapping[str, Fields] = {
         traffic_direction="which side metrics are reported for",
         access_log="",
         tcp_backlog_size="",
-        per_connection_buffer_limit_bytes="at most 64 KiB are kept, whatever it is",
+        per_connection_buffer_limit_bytes="at most 256 KiB are kept, whatever it is",
         metadata=_FREE,
         enable_reuse_port="no effect: there is one worker",
         socket_options="of accepted sockets: keepalive, `TCP_USER_TIMEOUT`, `TCP_NODELAY`",
