@@ -61,9 +61,7 @@ class Half(Terminal):
         other = self.other
         if other is None:
             return  # The other side is gone and this one is being closed.
-        size = len(data)
-        self.peer.bytes_received += size
-        other.peer.bytes_sent += size
+        self.moved(len(data))
         other.transport.write(data)
 
     def bufferReceived(self, data: memoryview) -> None:
@@ -75,15 +73,27 @@ class Half(Terminal):
         other = self.other
         if other is None:
             return
-        size = len(data)
-        self.peer.bytes_received += size
-        other.peer.bytes_sent += size
+        self.moved(len(data))
         transport = other.transport
         write = getattr(transport, "writeBuffer", None)
         if write is not None:
             write(data)
         else:
             transport.write(bytes(data))
+
+    @property
+    def sink(self) -> Any:
+        """The transport that everything is written to, as it is and at once; if there is one."""
+        return None if self.other is None else self.other.transport
+
+    def moved(self, size: int) -> None:
+        """
+        So many bytes were read, and are written to the other side.
+        """
+        other = self.other
+        if other is not None:
+            self.peer.bytes_received += size
+            other.peer.bytes_sent += size
 
     def pauseProducing(self) -> None:
         """The other side's buffer is full."""

@@ -24,6 +24,9 @@ class HalfCloseTests(TestCase):
     def test_direct(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.matrix(transports.DIRECT))
 
+    def test_python(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.matrix(transports.PYTHON))
+
     def test_layered(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.matrix(transports.LAYERED))
 

@@ -32,6 +32,9 @@ class SampleTests(TestCase):
     def test_direct(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.sample(transports.DIRECT))
 
+    def test_python(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.sample(transports.PYTHON))
+
     def test_layered(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.sample(transports.LAYERED))
 

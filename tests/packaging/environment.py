@@ -34,12 +34,13 @@ def copySource(destination: Path) -> Path:
         "README.md",
         "pyproject.toml",
         "setup.cfg",
+        "setup.py",
         "src",
         "twisted",
     ):
         source = ROOT / name
         if source.is_dir():
-            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "dropin.cache")
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so", "dropin.cache")
             shutil.copytree(source, destination / name, symlinks=True, ignore=ignore)
         elif source.exists():
             shutil.copy(source, destination / name)

@@ -4,9 +4,12 @@ Whichever way mxproxy is installed, C{twistd mxproxy} is there, once, from any d
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -18,6 +21,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.packaging.environment import ROOT, Environment, copySource, run
 
 PLUGIN = "twisted/plugins/mxproxy_plugin.py"
+EXTENSION = f"mxproxy/transports/_flows{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+#: Whether this machine has what the extension needs.
+CAN_BUILD = (
+    sys.platform.startswith("linux")
+    and shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]) is not None
+    and Path(sysconfig.get_path("include"), "Python.h").exists()
+)
 
 
 def buildWheel(source: Path, destination: Path) -> Path:
@@ -95,9 +106,18 @@ class InstallTests(SynchronousTestCase):
         }
         self.assertEqual(
             sorted(name for name in names if ".dist-info/" not in name),
-            sorted({*modules, PLUGIN}),
+            sorted({*modules, PLUGIN, *([EXTENSION] if CAN_BUILD else [])}),
         )
         self.assertIn("mxproxy/py.typed", names)
+
+    def test_noCompiler(self) -> None:
+        """
+        The extension is optional.
+        """
+        self.patch(os, "environ", {**os.environ, "CC": "false"})
+        names = ZipFile(buildWheel(self.source, self.directory / "wheel")).namelist()
+        self.assertIn("mxproxy/transports/flows.py", names)
+        self.assertNotIn(EXTENSION, names)
 
     def test_sdist(self) -> None:
         """

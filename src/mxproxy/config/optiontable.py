@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..timeouts import HALF_CLOSED, IDLE
 from ..tls.settings import TLSProfile
-from ..transports import DIRECT, LAYERED
+from ..transports import DIRECT, LAYERED, PYTHON
 from . import optionvalues as values
 from .plan import (
     DRAIN_TIME,
@@ -425,11 +425,12 @@ GROUPS: tuple[tuple[str, tuple[Option, ...]], ...] = (
             ),
             Option(
                 "data-path",
-                f"{DIRECT}|{LAYERED}",
-                "How bytes go through. direct: TLS on the socket itself. layered: Twisted's "
-                "transports, and TLS over memory; slower, and the same in everything else: to try "
-                "when direct is suspected of something.",
-                values.oneOf(DIRECT, LAYERED),
+                f"{DIRECT}|{PYTHON}|{LAYERED}",
+                "How bytes go through. direct: TLS on the socket itself, and in C where that was "
+                "built. python: the same without C. layered: Twisted's transports, and TLS over "
+                "memory. Each is slower than the one before it, and the same in everything else: "
+                "to try when direct is suspected of something.",
+                values.oneOf(DIRECT, PYTHON, LAYERED),
                 DIRECT,
                 process=True,
             ),

@@ -8,8 +8,10 @@ the system.  Everything else runs on whatever transport it is given.
 
 from __future__ import annotations
 
-#: C{--data-path}: TLS on the socket itself, or Twisted's transports with TLS over memory BIOs.
+#: C{--data-path}: TLS on the socket itself; the same without C (L{mxproxy.transports.flows}); or
+#: Twisted's transports with TLS over memory BIOs.
 DIRECT = "direct"
+PYTHON = "python"
 LAYERED = "layered"
 
 _current = DIRECT
@@ -19,7 +21,7 @@ def use(path: str) -> None:
     """
     Choose for this process, as it chooses its reactor: before anything listens or dials.
 
-    @param path: L{DIRECT} or L{LAYERED}.
+    @param path: L{DIRECT}, L{PYTHON} or L{LAYERED}.
     """
     global _current  # noqa: PLW0603
     _current = path
@@ -28,5 +30,12 @@ def use(path: str) -> None:
 def isDirect() -> bool:
     """
     Whether sockets get transports of our own.
+    """
+    return _current != LAYERED
+
+
+def isCompiled() -> bool:
+    """
+    Whether C may take bytes from one socket to another, where it was built.
     """
     return _current == DIRECT

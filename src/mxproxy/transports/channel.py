@@ -9,6 +9,7 @@ L{BLOCKED} where the socket would have had to be waited for.
 from __future__ import annotations
 
 import errno
+import os
 import socket as sockets
 from typing import Protocol as TypingProtocol
 
@@ -38,9 +39,12 @@ class Channel(TypingProtocol):
     What a transport needs of one.
 
     @ivar readsOn: whether it can be read from when a write has failed.
+    @ivar address: for L{mxproxy.transports.flows}: of OpenSSL's connection, 0 without, C{None} where
+        it is not known.
     """
 
     readsOn: bool
+    address: int | None
 
     def receive(self, size: int) -> int:
         """
@@ -78,6 +82,21 @@ class Channel(TypingProtocol):
         Whether the last L{receive} was blocked because it had something to send.
         """
 
+    def judge(self, result: int, error: int) -> int:
+        """
+        What L{receive} would have said, of a read that was not ours.
+
+        @param result: what recv(2) or C{SSL_read} has answered: not a number of bytes.
+        @param error: errno, without OpenSSL.
+        @return: L{BLOCKED}; or 0: the end of the stream, or L{waiting} and the next L{receive} tell.
+        @raise OSError: the connection is gone.
+        """
+
+    def writeError(self, result: int, error: int) -> OSError | Broken:
+        """
+        @return: what L{send} would have raised, of a write that was not ours.
+        """
+
 
 class PlainChannel:
     """
@@ -85,6 +104,7 @@ class PlainChannel:
     """
 
     readsOn = True
+    address: int | None = 0
 
     def __init__(self, socket: sockets.socket) -> None:
         self._recv = socket.recv_into
@@ -119,3 +139,13 @@ class PlainChannel:
     def readNeedsRoom(self) -> bool:
         """See L{Channel}."""
         return False
+
+    def judge(self, result: int, error: int) -> int:
+        """See L{Channel}."""
+        if result < 0:
+            raise OSError(error, os.strerror(error))
+        return 0
+
+    def writeError(self, result: int, error: int) -> OSError:
+        """See L{Channel}."""
+        return OSError(error, os.strerror(error))

@@ -9,6 +9,9 @@ for, and the producer paused meanwhile.  So a connection's memory is what one re
 two directions, whatever the speeds.  A read is of L{CHUNK<mxproxy.transports.buffer>} at first, and
 of twice as much after each that was full and could be written whole; a pause is back to the first.
 
+Where nothing is left between two sockets, and what is needed for it was built, C does that by itself
+(L{mxproxy.transports.flows}) until there is something to be seen to.
+
 Bytes pass through a L{Channel<mxproxy.transports.channel>}: the socket itself or, once a TLS layer
 has said L{SocketTransport.secure}, OpenSSL on the socket.  Protocols do not see the difference.
 
@@ -47,15 +50,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from . import isCompiled
 from .buffer import BLOCKED, CHUNK, LARGEST, RECORD, VIEW
 from .channel import Broken, Channel, PlainChannel, Truncated
+from .flows import AVAILABLE, READS, TURN, Flowing
 from .lingering import Lingering
 from .outstanding import unacknowledged, unread
 
 log = Logger()
-
-#: How many bytes one connection may read, about, before others have their turn.
-TURN = 2 * LARGEST
 
 # SO_LINGER with a time of nought: closing sends a reset instead of an end.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -71,7 +73,7 @@ _DONE = ConnectionDone()
     IHalfCloseableDescriptor,
     ISystemHandle,
 )
-class SocketTransport:
+class SocketTransport(Flowing):
     """
     One end of a connection.
 
@@ -126,6 +128,10 @@ class SocketTransport:
         self._host = host
         self._peer = peer
         self.reactor = reactor
+        # Who says when it can be read.
+        self._poller = reactor
+        if AVAILABLE and isCompiled():
+            self._untilFlow = READS
         self._kept: deque[bytes | memoryview] = deque()
         self._channel: Channel = PlainChannel(socket)
 
@@ -139,6 +145,7 @@ class SocketTransport:
         @param ready: C{None}: go on as before.
         """
         self._control = ready
+        self._stopFlow()
 
     def secure(self, channel: Channel, closing: Callable[[str], None]) -> None:
         """
@@ -147,6 +154,7 @@ class SocketTransport:
         @param closing: called with the reason when the channel ends out of order.
         """
         self._control = None
+        self.end = None
         self._channel = channel
         self._closing = closing
         self.stopWriting()
@@ -193,12 +201,15 @@ class SocketTransport:
             else:
                 protocol.dataReceived(bytes(VIEW[:got]))
             if got < size and not self._channel.waiting():
-                return None
+                break
             left -= got
             if got > size - RECORD and not self._paused:
                 self._size = min(2 * self._size, self._largest)
-        if self._channel.waiting():
-            self._readSoon()
+        else:
+            if self._channel.waiting():
+                self._readSoon()
+        if self._untilFlow:
+            self._flowSoon()
         return None
 
     def _nothingRead(self, what: int) -> None:
@@ -213,10 +224,12 @@ class SocketTransport:
         self.reactor.callLater(0, self._readNow)
 
     def _readNow(self) -> None:
-        if self.disconnected:
-            return
+        if not self.disconnected:
+            self._serve(self.doRead)
+
+    def _serve(self, what: Callable[..., Exception | None], *args: Any) -> None:
         try:
-            why = self.doRead()
+            why = what(*args)
         except Exception as error:  # noqa: BLE001 - as the reactor does
             log.failure("{transport!r}: its protocol has failed", transport=self)
             why = error
@@ -239,6 +252,7 @@ class SocketTransport:
 
     def _endReading(self) -> None:
         self._readEnded = self._peerEnded = True
+        self._stopFlow()
         self.stopReading()
         if not self._accepting and not self._writeDisconnected:
             # Nothing can be written any more either.
@@ -270,6 +284,7 @@ class SocketTransport:
         """See L{IPushProducer}; what was not read stays in the kernel."""
         self._paused = True
         self._size = min(CHUNK, self._largest)
+        self._stopFlow()
 
     def resumeProducing(self) -> None:
         """See L{IPushProducer}."""
@@ -310,8 +325,12 @@ class SocketTransport:
                 return
             if sent > 0:
                 data = memoryview(data)[sent:]
+        self._keep(data)
+
+    def _keep(self, data: bytes | memoryview) -> None:
         self._kept.append(bytes(data))
         self.unsent += len(data)
+        self._stopFlow()
         self.startWriting()
         if self.streamingProducer and not self.producerPaused and self.producer is not None:
             self.producerPaused = True
@@ -375,6 +394,7 @@ class SocketTransport:
         self._accepting = False
         self._kept.clear()
         self.unsent = 0
+        self._stopFlow()
         self.stopWriting()
         if self.streamingProducer and not self.producerPaused and self.producer is not None:
             self.producerPaused = True
@@ -387,6 +407,7 @@ class SocketTransport:
         if self._writeDisconnecting or not self.connected:
             return
         self._writeDisconnecting = True
+        self._stopFlow()
         if not self.unsent and not self.disconnecting:
             self._endWriting()
 
@@ -416,6 +437,7 @@ class SocketTransport:
             return
         self.disconnecting = 1
         self._readEnded = True
+        self._stopFlow()
         self._control = None
         self.stopReading()
         if not self.unsent and not self.producerPaused:
@@ -454,6 +476,7 @@ class SocketTransport:
             self._aborting = self._readEnded = True
             self._accepting = False
             self._control = None
+            self._stopFlow()
             self.stopReading()
             self.stopWriting()
             if self._lingering is not None:
@@ -470,6 +493,7 @@ class SocketTransport:
         if self._lingering is not None:
             self._lingering.stop()
         # The reactor, if it is the one who calls, has forgotten us already.
+        self._stopFlow()
         self.stopReading()
         self.stopWriting()
         if self._control is not None and not self._aborting:
@@ -505,7 +529,8 @@ class SocketTransport:
         self._closeSocket(reason)
         protocol = self.protocol
         # A cycle would outlive the connection.
-        del self.protocol, self.socket, self.fileno, self._channel
+        del self.protocol, self.socket, self.fileno, self._channel, self._poller
+        self.end = None
         self._closing = self._lingering = None
         protocol.connectionLost(reason)
 
@@ -533,6 +558,7 @@ class SocketTransport:
         if self.disconnected:
             producer.stopProducing()
             return
+        self._stopFlow()
         self.producer = producer
         self.streamingProducer = streaming
         self.producerPaused = False
@@ -544,6 +570,7 @@ class SocketTransport:
 
     def unregisterProducer(self) -> None:
         """See L{IConsumer}."""
+        self._stopFlow()
         self.producer = None
         self.producerPaused = False
         if self.connected and self.disconnecting and not self.unsent:
@@ -555,18 +582,19 @@ class SocketTransport:
         """Wait for something to be read."""
         if not self._registeredRead and not self.disconnected:
             self._registeredRead = True
-            self.reactor.addReader(self)
+            self._poller.addReader(self)
 
     def stopReading(self) -> None:
         """See L{startReading}."""
         if self._registeredRead:
             self._registeredRead = False
-            self.reactor.removeReader(self)
+            self._poller.removeReader(self)
 
     def startWriting(self) -> None:
         """Wait for room to write."""
         if not self._registeredWrite and not self.disconnected:
             self._registeredWrite = True
+            self._pollWith(self.reactor)
             self.reactor.addWriter(self)
 
     def stopWriting(self) -> None:

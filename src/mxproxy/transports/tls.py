@@ -48,6 +48,7 @@ class TLSChannel:
 
     #: After an error of the socket's, OpenSSL does nothing more on it.
     readsOn = False
+    address: int | None = None
 
     def __init__(self, tls: SSL.Connection, explain: Explain) -> None:
         """
@@ -159,6 +160,14 @@ class TLSChannel:
         """See L{Channel<mxproxy.transports.channel.Channel>}."""
         return self._needsRoom
 
+    def judge(self, result: int, error: int) -> int:
+        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        raise NotImplementedError
+
+    def writeError(self, result: int, error: int) -> OSError | Broken:
+        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        raise NotImplementedError
+
 
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
@@ -201,16 +210,19 @@ class DirectChannel(TLSChannel):
         """
         super().__init__(tls, explain)
         self._ssl = tls._ssl
+        self.address = int(_ffi.cast("uintptr_t", self._ssl))
 
     def _record(self, offset: int, size: int) -> int:
         got: int = _SSL_read(self._ssl, _memory + offset, size)
-        if got > 0:
-            return got
-        error = _SSL_get_error(self._ssl, got)
-        self._needsRoom = error == _WANT_WRITE
-        if error in (_WANT_READ, _WANT_WRITE):
+        return got if got > 0 else self.judge(got, 0)
+
+    def judge(self, result: int, error: int) -> int:
+        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        wanted = _SSL_get_error(self._ssl, result)
+        self._needsRoom = wanted == _WANT_WRITE
+        if wanted in (_WANT_READ, _WANT_WRITE):
             return BLOCKED
-        return self._judge(self._raised(got))
+        return self._judge(self._raised(result))
 
     def send(self, data: bytes | memoryview) -> int:
         """See L{TLSChannel.send}."""
@@ -225,11 +237,15 @@ class DirectChannel(TLSChannel):
             wanted = _SSL_get_error(self._ssl, sent)
             if wanted in (_WANT_READ, _WANT_WRITE):
                 return total or BLOCKED
-            error = self._raised(sent)
-            if isinstance(error, SSL.SysCallError):
-                raise OSError(*error.args) from error
-            raise Broken(self._explain(error, self._tls)) from error
+            raise self.writeError(sent, 0)
         return total
+
+    def writeError(self, result: int, error: int) -> OSError | Broken:
+        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        raised = self._raised(result)
+        if isinstance(raised, SSL.SysCallError):
+            return OSError(*raised.args)
+        return Broken(self._explain(raised, self._tls))
 
     def waiting(self) -> bool:
         """See L{TLSChannel.waiting}."""

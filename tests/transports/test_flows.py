@@ -1,0 +1,480 @@
+"""
+Bytes that go from one socket to another by themselves; and everything that ends that.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from mxproxy import transports
+from mxproxy.testing import Application
+from mxproxy.testing.sidecars import clientTLS, serverTLS
+from mxproxy.tls.context import ClientContext, ServerContext
+from mxproxy.tls.explain import explain
+from mxproxy.transports import flows
+from mxproxy.transports import socket as sockets
+from mxproxy.transports.buffer import CHUNK, LARGEST
+from mxproxy.transports.tls import channel
+
+from .poller import Poller, tcpPair, transport
+
+if not flows.AVAILABLE:
+    __skip__ = skip = "flows.c was not built: there is no C compiler, or not Python's headers"
+
+
+class Joint(Application):
+    """
+    What L{mxproxy.tcp.Half} is to a flow.
+
+    @ivar came: how often Python was asked to write something.
+    """
+
+    other: Joint | None = None
+    read = written = came = 0
+
+    @property
+    def sink(self) -> Any:
+        return None if self.other is None else self.other.transport
+
+    def moved(self, size: int) -> None:
+        assert self.other is not None
+        self.read += size
+        self.other.written += size
+
+    def bufferReceived(self, data: memoryview) -> None:
+        self.came += 1
+        if self.other is not None:
+            self.moved(len(data))
+            self.other.transport.writeBuffer(data)
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()
+        if self.other is not None:
+            self.other.transport.unregisterProducer()
+            self.other.transport.loseWriteConnection()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        super().connectionLost(reason)
+        other, self.other = self.other, None
+        if other is not None:
+            other.other = None
+            other.transport.unregisterProducer()
+            other.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+
+
+class Joined:
+    """
+    client - left joint = right joint - server, on one reactor.
+    """
+
+    def __init__(self, reactor: Poller, tls: str = "") -> None:
+        """
+        @param tls: which of the two connections have it: C{"left"}, C{"right"}, C{"both"}, neither.
+        """
+        self.reactor = reactor
+        self.client, self.left = self._connection(tls in ("left", "both"))
+        self.right, self.server = self._connection(tls in ("right", "both"))
+        self.left.other, self.right.other = self.right, self.left
+        self.left.transport.registerProducer(self.right, True)
+        self.right.transport.registerProducer(self.left, True)
+
+    def _connection(self, tls: bool) -> Any:
+        ends = tcpPair()
+        joint = isinstance(getattr(self, "left", None), Joint)
+        applications = (Joint(), Application()) if joint else (Application(), Joint())
+        if not tls:
+            return [
+                transport(self.reactor, end, app)[1]
+                for end, app in zip(ends, applications, strict=True)
+            ]
+        for end in ends:
+            end.setblocking(False)
+        sessions = [
+            ClientContext(clientTLS()).connection(ends[0]),
+            ServerContext(serverTLS()).connection(ends[1]),
+        ]
+        left = list(sessions)
+        while left:
+            for session in tuple(left):
+                try:
+                    session.do_handshake()
+                    left.remove(session)
+                except SSL.WantReadError:
+                    pass
+        # The tickets of TLS 1.3.
+        for session in sessions:
+            try:
+                session.recv(1)
+            except SSL.WantReadError:
+                pass
+        made = []
+        for end, app, session in zip(ends, applications, sessions, strict=True):
+            side, _ = transport(self.reactor, end, app)
+            side.secure(channel(session, explain), lambda reason: None)
+            made.append(app)
+        return made
+
+    def speak(self, times: int = 8) -> None:
+        """Both ways, until it flows."""
+        for _ in range(times):
+            for one, other in ((self.client, self.server), (self.server, self.client)):
+                before = len(other.received)
+                one.write(b"hello")
+                self.reactor.until(lambda before=before, other=other: len(other.received) > before)
+
+    def drop(self) -> None:
+        """Leave nothing."""
+        for app in (self.client, self.left, self.right, self.server):
+            if not app.losses:
+                app.transport.abortConnection()
+        self.reactor.settle()
+
+    @property
+    def members(self) -> set[Any]:
+        """Who is read by C."""
+        return set(flows.flowsOf(self.reactor)._transports.values())
+
+
+class FlowTestCase(SynchronousTestCase):
+    tls = ""
+
+    def setUp(self) -> None:
+        self.reactor = Poller()
+        self.joined = Joined(self.reactor, self.tls)
+        self.addCleanup(self.joined.drop)
+        self.joined.speak()
+        self.left, self.right = self.joined.left, self.joined.right
+        self.client, self.server = self.joined.client, self.joined.server
+
+    def forget(self) -> None:
+        """What was said so far."""
+        for app in (self.client, self.server):
+            app._received.clear()
+        for joint in (self.left, self.right):
+            joint.came = joint.read = joint.written = 0
+
+    def assertGone(self) -> None:
+        self.reactor.until(
+            lambda: bool(
+                self.reactor.advance(0.1) or all(app.losses for app in (self.left, self.right))
+            )
+        )
+        self.assertEqual(self.joined.members, set())
+        self.assertEqual(self.reactor.errors, [])
+        for app in (self.client, self.server):
+            if not app.losses:
+                app.transport.loseConnection()
+        self.reactor.until(
+            lambda: bool(
+                self.reactor.advance(0.1) or not (self.reactor.readers | self.reactor.writers)
+            )
+        )
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class PlainTests(FlowTestCase):
+    def test_flows(self) -> None:
+        """
+        Nothing of it comes by Python, and all of it is counted.
+        """
+        self.assertEqual(self.joined.members, {self.left.transport, self.right.transport})
+        self.forget()
+        self.client.write(b"a" * 1000)
+        self.server.write(b"b" * 3000)
+        self.reactor.until(lambda: len(self.server.received) + len(self.client.received) == 4000)
+        self.assertEqual((self.left.came, self.right.came), (0, 0))
+        self.assertEqual((self.left.read, self.left.written), (1000, 3000))
+        self.assertEqual((self.right.read, self.right.written), (3000, 1000))
+
+    def test_bulk(self) -> None:
+        """
+        Megabytes both ways, each in their order.
+        """
+        there, back = b"0123456789abcdef" * 200_000, b"fedcba98" * 300_000
+        self.forget()
+        self.client.write(there)
+        self.server.write(back)
+        self.client.end()
+        self.server.end()
+        self.reactor.until(lambda: bool(self.client.endings and self.server.endings))
+        self.assertEqual(self.server.received, there)
+        self.assertEqual(self.client.received, back)
+        self.assertEqual((self.left.read, self.right.read), (len(there), len(back)))
+        self.left.close()
+        self.assertGone()
+
+    def test_whoDoesNotRead(self) -> None:
+        """
+        No more than a chunk is kept, whoever sends is not read meanwhile; and it goes on.
+        """
+        sent = b"x" * 20_000_000
+        self.forget()
+        self.server.pause()
+        self.client.write(sent)
+        self.reactor.until(lambda: self.right.transport.unsent > 0)
+        self.reactor.settle(0.05)
+        self.assertLessEqual(self.right.transport.unsent, LARGEST)
+        self.assertTrue(self.left.transport._paused)
+        # The one that waits for room waits with the reactor.
+        self.assertIn(self.right.transport, self.reactor.writers)
+        self.assertNotIn(self.right.transport, self.joined.members)
+        self.server.write(b"but I speak")
+        self.reactor.until(lambda: self.client.received == b"but I speak")
+        self.server.resume()
+        self.reactor.until(lambda: len(self.server.received) == len(sent))
+        self.assertEqual(self.left.read, len(sent))
+        self.assertEqual(self.right.written, len(sent))
+        self.joined.speak(12)
+        self.assertEqual(self.joined.members, {self.left.transport, self.right.transport})
+
+    def test_ends(self) -> None:
+        """
+        The end of one direction passes, behind the last byte; the other one still flows.
+        """
+        self.forget()
+        self.client.write(b"last")
+        self.client.end()
+        self.reactor.until(lambda: self.server.endings == 1)
+        self.assertEqual(self.server.received, b"last")
+        self.server.write(b"x" * 100_000)
+        self.server.end()
+        self.reactor.until(lambda: self.client.endings == 1)
+        self.assertEqual(len(self.client.received), 100_000)
+        self.assertEqual((self.left.endings, self.right.endings), (1, 1))
+        self.left.close()
+        self.assertGone()
+
+    def test_reset(self) -> None:
+        """
+        By who sends, and by who is sent to; the other side is closed.
+        """
+        for name in ("client", "server"):
+            with self.subTest(who=name):
+                self.setUp()
+                near = self.left if name == "client" else self.right
+                getattr(self, name).abort()
+                self.reactor.until(lambda near=near: bool(near.losses))
+                self.assertEqual(near.losses, ["lost"])
+                self.assertGone()
+
+    def test_writeFails(self) -> None:
+        """
+        Where the other side has gone without our having been told, what it had said before is not lost.
+        """
+        self.forget()
+        self.server.write(b"last words")
+        # Both are ready when the reactor looks: what is read first finds the other reset.
+        self.server.transport.socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, sockets._RESET_ON_CLOSE
+        )
+        self.client.transport.socket.send(b"x" * 10)
+        self.server.transport.socket.close()
+        self.server.transport._registeredRead = False
+        self.reactor.readers.discard(self.server.transport)
+        self.reactor.until(lambda: bool(self.right.losses))
+        if not self.tls:
+            self.reactor.until(lambda: self.client.received == b"last words")
+
+    def test_aPauseHolds(self) -> None:
+        """
+        Not a byte more, though it flows; and none is lost.
+        """
+        self.left.transport.pauseProducing()
+        self.forget()
+        self.client.write(b"x")
+        self.reactor.settle(0.02)
+        self.assertEqual((self.left.read, self.server.received), (0, b""))
+        self.assertNotIn(self.left.transport, self.joined.members)
+        self.left.transport.resumeProducing()
+        self.reactor.until(lambda: self.server.received == b"x")
+
+    def test_whatPythonWritesIsBehind(self) -> None:
+        """
+        What was written by somebody else, and kept, goes first.
+        """
+        self.forget()
+        self.server.pause()
+        written = 0
+        while not self.right.transport.unsent:
+            self.right.transport.write(b"p" * CHUNK)
+            written += CHUNK
+        self.client.write(b"c")
+        self.reactor.settle(0.02)
+        self.server.resume()
+        self.reactor.until(lambda: len(self.server.received) == written + 1)
+        self.assertEqual(self.server.received[-2:], b"pc")
+
+    def test_noCycle(self) -> None:
+        """
+        A flow that is over needs no collector.
+        """
+        self.addCleanup(gc.enable)
+        gc.collect()
+        gc.disable()
+        self.left.close()
+        self.assertGone()
+        self._cleanups.clear()
+        self.joined = self.left = self.right = self.client = self.server = None  # type: ignore[assignment]
+        left = [one for one in gc.get_objects() if type(one) is sockets.SocketTransport]
+        self.assertEqual(left, [])
+
+    def test_fails(self) -> None:
+        """
+        What a protocol does wrong is its own connection's end.
+        """
+        other = Joined(self.reactor, self.tls)
+        self.addCleanup(other.drop)
+        other.speak()
+
+        def wrong() -> None:
+            raise ZeroDivisionError
+
+        self.left.readConnectionLost = wrong  # type: ignore[method-assign]
+        self.client.end()
+        self.reactor.until(lambda: bool(self.left.losses))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        other.speak()
+
+        def worse(reason: Any) -> None:
+            raise KeyError
+
+        other.left.connectionLost = worse  # type: ignore[method-assign]
+        other.client.abort()
+        self.reactor.until(lambda: bool(other.left.transport.disconnected))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class LeftTests(PlainTests):
+    tls = "left"
+
+
+class RightTests(PlainTests):
+    tls = "right"
+
+
+class BothTests(PlainTests):
+    tls = "both"
+
+
+class TogetherTests(SynchronousTestCase):
+    """
+    Many at once.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = Poller()
+        self.all = [Joined(self.reactor) for _ in range(3)]
+        for joined in self.all:
+            self.addCleanup(joined.drop)
+            joined.speak()
+
+    def test_goneMeanwhile(self) -> None:
+        """
+        One that is ready, too, and ends because another one has, is not served.
+        """
+        for joined in self.all:
+            joined.left.readConnectionLost = lambda: [  # type: ignore[method-assign]
+                one.left.transport.connectionLost(sockets.Failure(sockets.ConnectionAborted()))
+                for one in self.all
+                if not one.left.losses
+            ]
+            joined.client.transport.socket.shutdown(socket.SHUT_WR)
+        flows.flowsOf(self.reactor).doRead()
+        for joined in self.all:
+            self.assertEqual(len(joined.left.losses), 1)
+        self.reactor.settle()
+        self.assertEqual(self.reactor.errors, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_nobody(self) -> None:
+        """
+        The reactor has it for as long as there is anybody.
+        """
+        mine = flows.flowsOf(self.reactor)
+        self.assertIn(mine, self.reactor.readers)
+        for joined in self.all:
+            joined.left.close()
+        self.reactor.until(
+            lambda: bool(
+                self.reactor.advance(0.1)
+                or all(one.left.losses and one.right.losses for one in self.all)
+            )
+        )
+        self.assertNotIn(mine, self.reactor.readers)
+
+
+class WithoutTests(SynchronousTestCase):
+    """
+    What is needed is not there.
+    """
+
+    def speak(self) -> Joined:
+        reactor = Poller()
+        joined = Joined(reactor)
+        self.addCleanup(joined.drop)
+        joined.speak()
+        self.assertEqual(joined.left.came, 8)
+        return joined
+
+    def test_notBuilt(self) -> None:
+        self.assertFalse(flows.usable(None))
+        self.patch(sockets, "AVAILABLE", False)
+        self.speak()
+
+    def test_otherBinding(self) -> None:
+        """
+        pyOpenSSL's binding is not what it was.
+        """
+        self.assertFalse(flows.usable(flows._flows, object()))
+        self.assertTrue(flows.usable())
+
+    def test_notWanted(self) -> None:
+        transports.use(transports.PYTHON)
+        self.addCleanup(transports.use, transports.DIRECT)
+        self.speak()
+
+    def test_noDescriptors(self) -> None:
+        """
+        The reactor goes on with it.
+        """
+
+        def fails(*args: Any) -> Any:
+            raise OSError("too many open files")
+
+        self.patch(flows, "flowsOf", fails)
+        joined = self.speak()
+        self.assertIn(joined.left.transport, joined.reactor.readers)
+
+    def test_cannotBeAdded(self) -> None:
+        add = flows.Flows.addReader
+
+        def fails(self: flows.Flows, transport: Any) -> None:
+            add(self, transport)
+            raise OSError("no space")
+
+        self.patch(flows.Flows, "addReader", fails)
+        joined = self.speak()
+        self.assertEqual(joined.members, set())
+        self.assertIn(joined.left.transport, joined.reactor.readers)
+
+    def test_smallBuffer(self) -> None:
+        """
+        Who is to be read in small pieces is.
+        """
+        reactor = Poller()
+        joined = Joined(reactor)
+        self.addCleanup(joined.drop)
+        joined.left.transport.bufferSize = 3
+        joined.speak()
+        self.assertEqual(joined.members, {joined.right.transport})
