@@ -111,6 +111,7 @@ fuzz: $(VENV)/.fuzz  ## every decoder and the inbound chain, coverage-guided (SE
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .tox build dist src/*.egg-info _trial_temp* .coverage .coverage.* htmlcov
 	rm -rf .bench bench.json bench.png micro.json .hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	rm -f src/mxproxy/transports/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as old as the installation; a change of what is to be installed makes it stale.
@@ -121,7 +122,7 @@ $(VENV)/.python:
 	  { echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.python setup.cfg pyproject.toml
+$(VENV)/.test: $(VENV)/.python setup.cfg setup.py pyproject.toml src/mxproxy/transports/flows.c
 	@echo 'installing mxproxy and what its tests use into $(VENV): a minute'
 	$(PIP) install --quiet --editable '.[test]'
 	@# xds-protos brings older files of the same names, and may have come last.

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy import tap, transports
+from mxproxy.transports import flows
 
 
 class DataPathTests(SynchronousTestCase):
@@ -19,8 +20,14 @@ class DataPathTests(SynchronousTestCase):
         self.addCleanup(transports.use, transports.DIRECT)
         chosen: list[tuple[bool, bool]] = []
 
+        inUse: list[str] = []
+
         def make(*args: Any, **kwargs: Any) -> None:
             chosen.append((transports.isDirect(), transports.isCompiled()))
+            self.patch(flows, "AVAILABLE", True)
+            inUse.append(transports.inUse())
+            self.patch(flows, "AVAILABLE", False)
+            inUse.append(transports.inUse())
 
         self.patch(tap, "ProxyService", make)
         plain = ["--mode", "inbound", "--downstream-tls", "disable"]
@@ -30,3 +37,6 @@ class DataPathTests(SynchronousTestCase):
             options.parseOptions([*plain, *(["--data-path", more] if more else [])])
             tap.makeService(options)
         self.assertEqual(chosen, [(True, True), (False, False), (True, True), (True, False)])
+        self.assertEqual(inUse[:2], ["direct", "python"])
+        self.assertEqual(inUse[2:4], ["layered", "layered"])
+        self.assertEqual(inUse[6:], ["python", "python"])

@@ -77,10 +77,12 @@ class Mxproxy(Peer):
     def version(self) -> str:
         """Of Python and OpenSSL, too."""
         ask = (
-            "import platform, mxproxy, twisted; from OpenSSL import SSL; "
+            "import platform, mxproxy, twisted; from importlib.util import find_spec; "
+            "from OpenSSL import SSL; "
             "print(mxproxy.__version__, 'Python', platform.python_version(), "
             "'Twisted', twisted.__version__, "
-            "*SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])"
+            "*SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2], "
+            "*(['flows.c'] if find_spec('mxproxy.transports._flows') else []))"
         )
         try:
             answer = run([self.python(), "-c", ask]).strip()

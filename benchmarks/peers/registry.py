@@ -16,4 +16,12 @@ from .twisted_tls import TwistedTLS
 DIRECT = "direct"
 
 #: In the order of the table.
-ALL: list[Peer] = [Envoy(), Nginx(), Haproxy(), Stunnel(), TwistedTLS(), Mxproxy()]
+ALL: list[Peer] = [
+    Envoy(),
+    Nginx(),
+    Haproxy(),
+    Stunnel(),
+    TwistedTLS(),
+    Mxproxy("mxproxy-python", options=["--data-path", "python"]),
+    Mxproxy(),
+]

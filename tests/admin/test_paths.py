@@ -228,6 +228,7 @@ class StateTests(PairTestCase):
     def test_server(self) -> None:
         info = self.ask("/server_info").json
         self.assertEqual(info["state"], "LIVE")
+        self.assertIn(info["data_path"], ("direct", "python"))
         self.assertEqual(info["node"]["id"], "server")
         self.assertEqual(info["node"]["metadata"]["WORKLOAD_NAME"], "ratings-v1")
 

@@ -27,6 +27,15 @@ def use(path: str) -> None:
     _current = path
 
 
+def inUse() -> str:
+    """
+    @return: what this process does: L{DIRECT} only where there is the extension.
+    """
+    from . import flows
+
+    return PYTHON if _current == DIRECT and not flows.AVAILABLE else _current
+
+
 def isDirect() -> bool:
     """
     Whether sockets get transports of our own.

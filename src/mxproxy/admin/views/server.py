@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ... import __version__
+from ... import __version__, transports
 
 if TYPE_CHECKING:
     from ...service import ProxyService
@@ -26,6 +26,7 @@ def take(service: ProxyService, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "version": __version__,
         "state": LIVE if service.live else DRAINING,
         "uptime": int(service.uptime),
+        "data_path": transports.inUse(),
         "concurrency": 1,
         "node": {
             "id": node.id,
