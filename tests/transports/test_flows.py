@@ -218,7 +218,7 @@ class PlainTests(FlowTestCase):
         """
         No more than a chunk is kept, whoever sends is not read meanwhile; and it goes on.
         """
-        sent = b"x" * 20_000_000
+        sent = b"".join(number.to_bytes(4, "big") for number in range(5_000_000))
         self.forget()
         self.server.pause()
         self.client.write(sent)
@@ -233,6 +233,7 @@ class PlainTests(FlowTestCase):
         self.reactor.until(lambda: self.client.received == b"but I speak")
         self.server.resume()
         self.reactor.until(lambda: len(self.server.received) == len(sent))
+        self.assertEqual(self.server.received, sent)
         self.assertEqual(self.left.read, len(sent))
         self.assertEqual(self.right.written, len(sent))
         self.joined.speak(12)
@@ -314,6 +315,33 @@ class PlainTests(FlowTestCase):
         self.server.resume()
         self.reactor.until(lambda: len(self.server.received) == written + 1)
         self.assertEqual(self.server.received[-2:], b"pc")
+
+    def test_eitherEndStopsIt(self) -> None:
+        """
+        The next chunk is Python's, whose it was that something has changed; and then it flows again.
+        """
+        for which in (self.left, self.right):
+            self.forget()
+            which.transport._stopFlow()
+            self.client.write(b"1")
+            self.reactor.until(lambda: self.server.received == b"1")
+            self.assertEqual(self.left.came, 1)
+            self.client.write(b"2")
+            self.reactor.until(lambda: self.server.received == b"12")
+            self.assertEqual(self.left.came, 1)
+
+    def test_nothingBehindAFullRead(self) -> None:
+        """
+        What was read was all that there was; the next read is twice as large, up to the largest.
+        """
+        end = self.left.transport.end
+        for largest, then in ((100, 10), (8, 8)):
+            self.forget()
+            end.size, end.largest = 5, largest
+            self.client.write(b"12345")
+            self.reactor.until(lambda: self.server.received == b"12345")
+            self.reactor.settle(0.02)
+            self.assertEqual((self.left.came, self.left.losses, end.size), (0, [], then))
 
     def test_noCycle(self) -> None:
         """
