@@ -9,6 +9,8 @@ import socket
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mxproxy import transports
@@ -413,7 +415,7 @@ class TogetherTests(SynchronousTestCase):
         """
         for joined in self.all:
             joined.left.readConnectionLost = lambda: [  # type: ignore[method-assign]
-                one.left.transport.connectionLost(sockets.Failure(sockets.ConnectionAborted()))
+                one.left.transport.connectionLost(Failure(ConnectionAborted()))
                 for one in self.all
                 if not one.left.losses
             ]
@@ -424,6 +426,17 @@ class TogetherTests(SynchronousTestCase):
         self.reactor.settle()
         self.assertEqual(self.reactor.errors, [])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_theReactorEnds(self) -> None:
+        """
+        As it does with each of its own, it tells each.
+        """
+        mine = flows.flowsOf(self.reactor)
+        self.reactor.removeAll()
+        mine.connectionLost(Failure(ConnectionDone()))
+        for joined in self.all:
+            self.assertEqual((joined.left.losses, joined.right.losses), (["done"], ["done"]))
+            self.assertEqual(joined.members, set())
 
     def test_nobody(self) -> None:
         """

@@ -99,7 +99,9 @@ class Flows:
         return "mxproxy"
 
     def connectionLost(self, reason: Failure) -> None:
-        """See L{IReadDescriptor}: the reactor has ended."""
+        """The reactor has ended: for all of them."""
+        for transport in tuple(self._transports.values()):
+            transport.connectionLost(reason)
 
     def addReader(self, transport: Flowing) -> None:
         """
@@ -191,6 +193,7 @@ class Flowing:
         doRead: Callable[[], Exception | None]
         startReading: Callable[[], None]
         stopReading: Callable[[], None]
+        connectionLost: Callable[[Failure], None]
         _cannotRead: Callable[[Exception], Exception | None]
         _cannotWrite: Callable[[Exception], None]
         _keep: Callable[[bytes | memoryview], None]
