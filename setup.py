@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cffi import FFI
 from setuptools import Extension, setup
 
 #: What Python sees of C{flows.c}.
@@ -46,6 +45,10 @@ DECLARATIONS = """
 
 def extensions() -> list[Extension]:
     """All that there are to be built here."""
+    try:
+        from cffi import FFI
+    except ImportError:
+        return []
     if not sys.platform.startswith("linux"):
         return []  # It is epoll's.
     builder = FFI()

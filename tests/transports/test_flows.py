@@ -359,6 +359,31 @@ class PlainTests(FlowTestCase):
         left = [one for one in gc.get_objects() if type(one) is sockets.SocketTransport]
         self.assertEqual(left, [])
 
+    def test_nobodyElseIsWrittenTo(self) -> None:
+        """
+        Where a protocol fails to tell the other side of its end, what comes for it goes nowhere.
+        """
+
+        def wrong(reason: Any) -> None:
+            raise ZeroDivisionError
+
+        self.right.connectionLost = wrong  # type: ignore[method-assign]
+        self.server.abort()
+        self.reactor.until(lambda: bool(self.right.transport.disconnected))
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.reactor.errors.clear()
+        others = [Joined(self.reactor, self.tls) for _ in range(8)]
+        for other in others:
+            self.addCleanup(other.drop)
+            other.speak(3)
+            other.server._received.clear()
+            other.client._received.clear()
+        self.client.write(b"a secret")
+        self.reactor.settle(0.02)
+        for other in others:
+            self.assertEqual((other.server.received, other.client.received), (b"", b""))
+        self.right.losses.append("lost")
+
     def test_fails(self) -> None:
         """
         What a protocol does wrong is its own connection's end.
@@ -427,6 +452,23 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.reactor.errors, [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_countingFails(self) -> None:
+        """
+        That is one connection's.
+        """
+
+        def wrong(size: int) -> None:
+            raise ZeroDivisionError
+
+        first, second, _ = self.all
+        first.left.moved = wrong  # type: ignore[method-assign]
+        for joined in (first, second):
+            joined.client.write(b"x")
+        self.reactor.until(lambda: second.server.received.endswith(b"x"))
+        self.reactor.until(lambda: bool(first.left.losses))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((second.left.losses, self.reactor.errors), ([], []))
+
     def test_theReactorEnds(self) -> None:
         """
         As it does with each of its own, it tells each.
@@ -480,6 +522,18 @@ class WithoutTests(SynchronousTestCase):
         self.assertFalse(flows.usable(flows._flows, object()))
         self.assertTrue(flows.usable())
 
+    def test_otherVersion(self) -> None:
+        """
+        What was built was built of something else.
+        """
+
+        class Old:
+            class lib:
+                flows_use = staticmethod(lambda *addresses: None)
+
+        self.assertFalse(flows.usable(Old))
+        self.assertFalse(flows.usable(object()))
+
     def test_notWanted(self) -> None:
         transports.use(transports.PYTHON)
         self.addCleanup(transports.use, transports.DIRECT)
@@ -508,6 +562,22 @@ class WithoutTests(SynchronousTestCase):
         joined = self.speak()
         self.assertEqual(joined.members, set())
         self.assertIn(joined.left.transport, joined.reactor.readers)
+
+    def test_theReactorCannot(self) -> None:
+        """
+        The epoll itself cannot be waited for.
+        """
+        add = Poller.addReader
+
+        def fails(self: Poller, reader: Any) -> None:
+            if isinstance(reader, flows.Flows):
+                raise OSError("no space")
+            add(self, reader)
+
+        self.patch(Poller, "addReader", fails)
+        joined = self.speak()
+        self.assertEqual(joined.members, set())
+        self.assertEqual((joined.reactor.errors, joined.left.losses), ([], []))
 
     def test_smallBuffer(self) -> None:
         """

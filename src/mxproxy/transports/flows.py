@@ -51,6 +51,11 @@ except ImportError:
 TURN = 2 * LARGEST
 
 
+_NEEDED = (
+    *("flows_open", "flows_close", "flows_add", "flows_remove", "flows_run"),
+    *("DONE", "PYTHON", "SOON", "UNSENT", "WRITE_FAILED"),
+)
+
 #: How many reads show that a connection is worth what it takes to make it flow.
 READS = 4
 
@@ -67,10 +72,11 @@ def usable(extension: Any = _flows, binding: Any = SSL) -> bool:
 
         ffi = binding._ffi
         found = [ffi.cast("uintptr_t", ffi.addressof(_openssl.lib, name)) for name in names]
+        extension.lib.flows_use(*map(int, found))
+        # One that was built of another version's C is none.
+        return all(hasattr(extension.lib, name) for name in _NEEDED)
     except (ImportError, AttributeError, TypeError):
         return False
-    extension.lib.flows_use(*map(int, found))
-    return True
 
 
 @implementer(IReadDescriptor)
@@ -99,9 +105,9 @@ class Flows:
         return "mxproxy"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has ended: for all of them."""
+        """The reactor has ended, or cannot have us: for all of them."""
         for transport in tuple(self._transports.values()):
-            transport.connectionLost(reason)
+            transport._serve(transport.connectionLost, reason)
 
     def addReader(self, transport: Flowing) -> None:
         """
@@ -109,9 +115,9 @@ class Flows:
 
         @raise OSError: it cannot be; L{removeReader} takes it back.
         """
-        if not self._transports:
-            transport.reactor.addReader(self)
         self._transports[transport.end.number] = transport
+        if len(self._transports) == 1:
+            transport.reactor.addReader(self)
         error = _lib.flows_add(self._flows, transport.end)
         if error:
             raise OSError(error, os.strerror(error))
@@ -136,14 +142,14 @@ class Flows:
                 for number, size in zip(
                     _unpack(flows.numbers, touched), _unpack(flows.moved, touched), strict=True
                 ):
-                    transports[number].protocol.moved(size)
+                    transport = transports[number]
+                    transport._serve(transport.protocol.moved, size)
             if what == _DONE:
                 return
             begin = 0
-            try:
-                transports[flows.number].stopped(what, flows)
-            except Exception:  # noqa: BLE001 - the others go on
-                log.failure("a connection could not be ended")
+            stopped = transports.get(flows.number)
+            if stopped is not None:
+                stopped.stopped(what, flows)
 
 
 #: The reactors' that have any.
@@ -168,6 +174,8 @@ class Flowing:
     """
 
     end: Any = None
+    # What end.to points to lives for as long as it does.
+    _to: Any = None
     #: How many more reads; 0: it never flows.
     _untilFlow = 0
 
@@ -238,7 +246,8 @@ class Flowing:
             self._pollWith(self.reactor)
             return False
         end = self.end
-        end.to, end.size, end.largest = sink.end, self._size, self._largest
+        end.to = self._to = sink.end
+        end.size, end.largest = self._size, self._largest
         end.reads = sink.end.writes = 1
         return True
 

@@ -233,8 +233,11 @@ class SocketTransport(Flowing):
         except Exception as error:  # noqa: BLE001 - as the reactor does
             log.failure("{transport!r}: its protocol has failed", transport=self)
             why = error
-        if why is not None:
-            self.connectionLost(Failure(why))
+        if why is not None and not self.disconnected:
+            try:
+                self.connectionLost(Failure(why))
+            except Exception:  # noqa: BLE001
+                log.failure("{transport!r}: its protocol has failed", transport=self)
 
     def _cannotRead(self, error: Exception) -> Exception | None:
         if isinstance(error, Truncated):
@@ -530,7 +533,7 @@ class SocketTransport(Flowing):
         protocol = self.protocol
         # A cycle would outlive the connection.
         del self.protocol, self.socket, self.fileno, self._channel, self._poller
-        self.end = None
+        self.end = self._to = None
         self._closing = self._lingering = None
         protocol.connectionLost(reason)
 
