@@ -213,6 +213,7 @@ async def _serverInfo(query: Query, source: Source) -> Answer:
             "uptime_current_epoch": f"{server['uptime']}s",
             "uptime_all_epochs": f"{server['uptime']}s",
             "command_line_options": {"concurrency": server["concurrency"]},
+            "data_path": server["data_path"],
             "node": server["node"],
         }
     )
