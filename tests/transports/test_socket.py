@@ -373,16 +373,26 @@ class WriteTests(SocketTestCase):
 
     def test_closeWithNothingButBytesUnread(self) -> None:
         """
-        The peer sees an end, and not a reset, also where everything that was written has arrived.
+        The peer sees an end, and not a reset, also where everything that was written has arrived; but a
+        reset of who has written nothing.
         """
-        self.app.pause()
-        self.far.sendall(b"x")
-        self.reactor.settle(0.01)
-        self.app.close()
-        self.reactor.settle(0.01)
-        self.assertEqual(self.far.recv(1), b"")
-        self.reactor.until(lambda: bool(self.reactor.advance(0.1) or self.app.losses))
-        self.assertGone("done")
+        for written in (b"bye", b""):
+            with self.subTest(written=written):
+                self.setUp()
+                self.app.write(written)
+                self.reactor.until(lambda: not unacknowledged(self.transport.socket))
+                self.app.pause()
+                self.far.sendall(b"x")
+                self.reactor.settle(0.01)
+                self.app.close()
+                self.reactor.settle(0.01)
+                self.assertEqual(self.far.recv(len(written)), written)
+                if written:
+                    self.assertEqual(self.far.recv(1), b"")
+                else:
+                    self.assertRaises(ConnectionResetError, self.far.recv, 1)
+                self.reactor.until(lambda: bool(self.reactor.advance(0.1) or self.app.losses))
+                self.assertGone("done")
 
     def test_closeAndTheyEnd(self) -> None:
         """

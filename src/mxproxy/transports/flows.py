@@ -190,6 +190,7 @@ class Flowing:
         _poller: Any
         _channel: Channel
         _control: Callable[[], None] | None
+        _hasWritten: bool
         _accepting: bool
         _largest: int
         _paused: bool
@@ -249,6 +250,7 @@ class Flowing:
         end.to = self._to = sink.end
         end.size, end.largest = self._size, self._largest
         end.reads = sink.end.writes = 1
+        sink._hasWritten = True
         return True
 
     def _hasEnd(self) -> bool:

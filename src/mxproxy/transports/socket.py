@@ -99,6 +99,7 @@ class SocketTransport(Flowing):
     _readEnded = False
     _peerEnded = False
     _readWaitsForRoom = False
+    _hasWritten = False
     _accepting = True
     _writeDisconnecting = False
     _writeDisconnected = False
@@ -316,6 +317,7 @@ class SocketTransport(Flowing):
         """
         if not self._accepting:
             return
+        self._hasWritten = True
         if not self.unsent:
             try:
                 sent = self._channel.send(data)
@@ -454,7 +456,9 @@ class SocketTransport(Flowing):
         """Is all that was written out?  If not, this is asked again when it is."""
         if self._lingering is not None or not self._ended():
             return False
-        if self._peerEnded or not (unacknowledged(self.socket) or unread(self.socket)):
+        if self._peerEnded or not (
+            unacknowledged(self.socket) or (self._hasWritten and unread(self.socket))
+        ):
             return True
         self._accepting = False
         try:
