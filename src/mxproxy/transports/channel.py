@@ -39,12 +39,9 @@ class Channel(TypingProtocol):
     What a transport needs of one.
 
     @ivar readsOn: whether it can be read from when a write has failed.
-    @ivar address: for L{mxproxy.transports.flows}: of OpenSSL's connection, 0 without, C{None} where
-        it is not known.
     """
 
     readsOn: bool
-    address: int | None
 
     def receive(self, size: int) -> int:
         """
@@ -82,6 +79,17 @@ class Channel(TypingProtocol):
         Whether the last L{receive} was blocked because it had something to send.
         """
 
+
+class FlowingChannel(Channel, TypingProtocol):
+    """
+    What L{mxproxy.transports.flows} needs of one: C reads and writes by itself, and what is no byte is
+    the channel's to judge.
+
+    @ivar address: of OpenSSL's connection; 0 without.
+    """
+
+    address: int
+
     def judge(self, result: int, error: int) -> int:
         """
         What L{receive} would have said, of a read that was not ours.
@@ -104,7 +112,7 @@ class PlainChannel:
     """
 
     readsOn = True
-    address: int | None = 0
+    address = 0
 
     def __init__(self, socket: sockets.socket) -> None:
         self._recv = socket.recv_into
@@ -141,11 +149,11 @@ class PlainChannel:
         return False
 
     def judge(self, result: int, error: int) -> int:
-        """See L{Channel}."""
+        """See L{FlowingChannel}."""
         if result < 0:
             raise OSError(error, os.strerror(error))
         return 0
 
     def writeError(self, result: int, error: int) -> OSError:
-        """See L{Channel}."""
+        """See L{FlowingChannel}."""
         return OSError(error, os.strerror(error))

@@ -38,7 +38,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .buffer import BUFFER, CHUNK, LARGEST, VIEW
-from .channel import Channel
 
 log = Logger()
 
@@ -188,7 +187,7 @@ class Flowing:
         unsent: int
         disconnecting: int
         _poller: Any
-        _channel: Channel
+        _channel: Any  # a FlowingChannel, once it has an end
         _control: Callable[[], None] | None
         _hasWritten: bool
         _accepting: bool
@@ -254,7 +253,8 @@ class Flowing:
         return True
 
     def _hasEnd(self) -> bool:
-        address = self._channel.address
+        # pyOpenSSL's documented calls do not tell it.
+        address: int | None = getattr(self._channel, "address", None)
         if self.end is None and address is not None:
             self.end = end = _ffi.new("struct end *")
             end.number, end.fd, end.ssl = id(self), self.fileno(), _ffi.cast("void *", address)

@@ -48,7 +48,6 @@ class TLSChannel:
 
     #: After an error of the socket's, OpenSSL does nothing more on it.
     readsOn = False
-    address: int | None = None
 
     def __init__(self, tls: SSL.Connection, explain: Explain) -> None:
         """
@@ -160,14 +159,6 @@ class TLSChannel:
         """See L{Channel<mxproxy.transports.channel.Channel>}."""
         return self._needsRoom
 
-    def judge(self, result: int, error: int) -> int:
-        """See L{Channel<mxproxy.transports.channel.Channel>}."""
-        raise NotImplementedError
-
-    def writeError(self, result: int, error: int) -> OSError | Broken:
-        """See L{Channel<mxproxy.transports.channel.Channel>}."""
-        raise NotImplementedError
-
 
 _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
@@ -217,7 +208,7 @@ class DirectChannel(TLSChannel):
         return got if got > 0 else self.judge(got, 0)
 
     def judge(self, result: int, error: int) -> int:
-        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        """See L{FlowingChannel<mxproxy.transports.channel.FlowingChannel>}."""
         wanted = _SSL_get_error(self._ssl, result)
         self._needsRoom = wanted == _WANT_WRITE
         if wanted in (_WANT_READ, _WANT_WRITE):
@@ -241,7 +232,7 @@ class DirectChannel(TLSChannel):
         return total
 
     def writeError(self, result: int, error: int) -> OSError | Broken:
-        """See L{Channel<mxproxy.transports.channel.Channel>}."""
+        """See L{FlowingChannel<mxproxy.transports.channel.FlowingChannel>}."""
         raised = self._raised(result)
         if isinstance(raised, SSL.SysCallError):
             return OSError(*raised.args)
