@@ -39,7 +39,7 @@ DECLARATIONS = """
     void flows_close(struct flows *);
     int flows_add(struct flows *, struct end *);
     void flows_remove(struct flows *, struct end *);
-    int flows_run(struct flows *, char *, int, int);
+    int flows_run(struct flows *, char *, int, int, int, int);
 """
 
 

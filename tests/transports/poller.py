@@ -144,7 +144,7 @@ def tcpPair() -> tuple[socket.socket, socket.socket]:
 
 
 def transport(
-    reactor: Poller, end: socket.socket, application: Any = None
+    reactor: Any, end: socket.socket, application: Any = None
 ) -> tuple[SocketTransport, Any]:
     """
     A transport on C{end}, connected to an application.

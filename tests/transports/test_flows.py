@@ -5,7 +5,9 @@ Bytes that go from one socket to another by themselves; and everything that ends
 from __future__ import annotations
 
 import gc
+import select
 import socket
+from threading import Event, Thread
 from typing import Any
 
 from OpenSSL import SSL
@@ -23,7 +25,7 @@ from mxproxy.transports import socket as sockets
 from mxproxy.transports.buffer import CHUNK, LARGEST
 from mxproxy.transports.tls import channel
 
-from .poller import Poller, tcpPair, transport
+from .poller import PATIENCE, Poller, tcpPair, transport
 
 if not flows.AVAILABLE:
     __skip__ = skip = "flows.c was not built: there is no C compiler, or not Python's headers"
@@ -495,6 +497,146 @@ class TogetherTests(SynchronousTestCase):
             )
         )
         self.assertNotIn(mine, self.reactor.readers)
+
+
+class StayTests(SynchronousTestCase):
+    """
+    Without the reactor, as long as there is nothing else for it.
+    """
+
+    #: How often something is sent and answered.
+    TIMES = 50
+
+    def setUp(self) -> None:
+        from twisted.internet.epollreactor import EPollReactor
+
+        self.reactor = EPollReactor()
+        self.addCleanup(self.closeReactor)
+        self.client, left = tcpPair()
+        self.server, right = tcpPair()
+        self.joints = [transport(self.reactor, end, Joint())[1] for end in (left, right)]
+        self.left, self.right = self.joints
+        self.left.other, self.right.other = self.right, self.left
+        for joint in self.joints:
+            joint.transport.registerProducer(joint.other, True)
+            self.addCleanup(joint.transport.abortConnection)
+        for end in (self.client, self.server):
+            end.settimeout(PATIENCE)
+            self.addCleanup(end.close)
+        for _ in range(flows.READS):
+            for one, other in ((self.client, self.server), (self.server, self.client)):
+                one.sendall(b"hello")
+                self.turn()
+                self.assertEqual(other.recv(5), b"hello")
+        self.flows = flows.flowsOf(self.reactor)
+        self.assertEqual(len(self.flows._transports), 2)
+        # That which would only take longer takes too long.
+        self.patch(flows, "STAY", 1000 * PATIENCE)
+
+    def closeReactor(self) -> None:
+        self.reactor.iterate()
+        for internal in tuple(self.reactor._internalReaders):
+            self.reactor.removeReader(internal)
+            internal.connectionLost(None)
+        self.reactor._poller.close()
+
+    def turn(self) -> None:
+        """One turn of the reactor, which has something to do."""
+        select.select([self.reactor._poller], [], [], PATIENCE)
+        self.reactor.iterate()
+
+    def speak(self) -> None:
+        """Both ways, with each waiting for the other."""
+        for _ in range(self.TIMES):
+            for one, other in ((self.client, self.server), (self.server, self.client)):
+                one.sendall(b"again")
+                other.recv(5)
+
+    def test_staysUntilThereIsMore(self) -> None:
+        """
+        All of it is one call, and whatever else becomes ready is served in the next turn.
+        """
+        calls: list[Any] = []
+        served = Event()
+        run = flows._run
+        self.patch(flows, "_run", lambda *args: calls.append(args) or run(*args))
+        here, there = tcpPair()
+        self.addCleanup(here.close)
+        here.settimeout(PATIENCE)
+        app = transport(self.reactor, there, Application())[1]
+        self.addCleanup(app.transport.abortConnection)
+        app.dataReceived = lambda data: served.set()
+        inTime: list[bool] = []
+
+        def speak() -> None:
+            self.speak()
+            here.sendall(b"and I")
+            inTime.append(served.wait(PATIENCE / 2))
+
+        thread = Thread(target=speak)
+        thread.start()
+        while not served.is_set():
+            self.turn()
+        thread.join()
+        self.assertEqual((len(calls), inTime), (1, [True]))
+        self.assertEqual(self.left.read, 5 * (self.TIMES + flows.READS))
+        self.assertEqual(self.right.read, 5 * (self.TIMES + flows.READS))
+
+    def test_otherThreads(self) -> None:
+        """
+        What another one asks for is something else.
+        """
+        said: list[str] = []
+
+        def speak() -> None:
+            self.speak()
+            self.reactor.callFromThread(said.append, "here")
+
+        thread = Thread(target=speak)
+        thread.start()
+        while not said:
+            self.turn()
+        thread.join()
+        self.assertEqual(self.left.read, 5 * (self.TIMES + flows.READS))
+
+    def test_delayedCalls(self) -> None:
+        """
+        It is over when one is due.
+        """
+        self.patch(self.reactor, "seconds", lambda: 1000.0)
+        for due, stay in ((1e6, flows.STAY), (0.25, 250), (0, 0)):
+            call = self.reactor.callLater(due, lambda: None)
+            self.assertEqual(self.flows._stay(), stay)
+            call.cancel()
+        self.patch(self.reactor, "timeout", lambda: None)
+        self.assertEqual(self.flows._stay(), flows.STAY)
+
+    def test_notAfterPython(self) -> None:
+        """
+        What Python has done may have been to ask for a delayed call.
+        """
+        stays: list[int] = []
+        run = flows._run
+        self.patch(flows, "_run", lambda *args: stays.append(args[-1]) or run(*args))
+        self.client.shutdown(socket.SHUT_WR)
+        self.turn()
+        self.assertEqual(len(stays), 2)
+        self.assertGreater(stays[0], 0)
+        self.assertEqual(stays[1], 0)
+        self.assertEqual(self.server.recv(1), b"")
+
+    def test_whoseEpollIsKnown(self) -> None:
+        """
+        With every other reactor each turn is the reactor's.
+        """
+
+        class Other(Poller):
+            _poller = self.reactor._poller
+
+        self.assertEqual(flows._epollOf(self.reactor), self.reactor._poller.fileno())
+        self.assertEqual(flows._epollOf(Other()), -1)
+        self.patch(self.reactor, "_poller", select.poll())
+        self.assertEqual(flows._epollOf(self.reactor), -1)
 
 
 class WithoutTests(SynchronousTestCase):

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WANT_READ 2
@@ -22,6 +23,8 @@
 
 /* Events that are asked for at once. */
 #define BATCH 64
+/* Flows that can be told of at once. */
+#define TOLD (4 * BATCH)
 
 /* What a flow has come to. */
 enum { DONE, IDLE, PYTHON, SOON, UNSENT, READ_FAILED, WRITE_FAILED };
@@ -36,6 +39,7 @@ struct end {
     int writes;      /* it may be written: nothing is kept, not ended */
     int size;        /* bytes to be read at once, and the most that they may become */
     int largest;
+    int64_t moved;   /* what was read and written, and not told of */
 };
 
 struct flows {
@@ -44,7 +48,8 @@ struct flows {
     struct epoll_event events[BATCH];
     /* What has moved in this call. */
     int touched;
-    int64_t numbers[BATCH], moved[BATCH];
+    struct end *ends[TOLD];
+    int64_t numbers[TOLD], moved[TOLD];
     /* Whose flow cannot go on, and why; what of the buffer was read and not written. */
     int64_t number;
     int offset, left;
@@ -161,7 +166,7 @@ static int flows_write(struct flows *flows, struct end *to, const char *data, in
     return total;
 }
 
-static int flows_move(struct flows *flows, struct end *from, char *buffer, int turn, int64_t *moved)
+static int flows_move(struct flows *flows, struct end *from, char *buffer, int turn)
 {
     struct end *to = from->to;
     if (!from->reads || !to || !to->writes)
@@ -178,7 +183,9 @@ static int flows_move(struct flows *flows, struct end *from, char *buffer, int t
         if (!got)
             return IDLE;
         int sent = flows_write(flows, to, buffer, got, &failed);
-        *moved += sent;
+        if (sent && !from->moved)
+            flows->ends[flows->touched++] = from;
+        from->moved += sent;
         if (sent < got) {
             flows->offset = sent;
             flows->left = got - sent;
@@ -193,28 +200,64 @@ static int flows_move(struct flows *flows, struct end *from, char *buffer, int t
     return from->ssl && ssl_pending(from->ssl) ? SOON : IDLE;
 }
 
-/* Serve what is ready, up to one that Python has to see to; begin with a look at what is. */
-static int flows_run(struct flows *flows, char *buffer, int turn, int begin)
+/* Serve those that are ready, up to one that Python has to see to. */
+static int flows_batch(struct flows *flows, char *buffer, int turn)
 {
-    flows->touched = 0;
-    if (begin) {
-        flows->next = 0;
-        flows->count = epoll_wait(flows->epoll, flows->events, BATCH, 0);
-    }
     while (flows->next < flows->count) {
         struct end *from = flows->events[flows->next++].data.ptr;
-        int64_t moved = 0;
         if (!from)
             continue; /* It has gone meanwhile. */
-        int what = flows_move(flows, from, buffer, turn, &moved);
-        if (moved) {
-            flows->numbers[flows->touched] = from->number;
-            flows->moved[flows->touched++] = moved;
-        }
+        int what = flows_move(flows, from, buffer, turn);
         if (what != IDLE) {
             flows->number = from->number;
             return what;
         }
     }
     return DONE;
+}
+
+static void flows_look(struct flows *flows)
+{
+    flows->next = 0;
+    flows->count = epoll_wait(flows->epoll, flows->events, BATCH, 0);
+}
+
+static int64_t milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* Would the reactor, by now or in so many ms, be told of us and of nobody else? */
+static int flows_alone(struct flows *flows, int reactor, int wait)
+{
+    struct epoll_event ready[2];
+    return epoll_wait(reactor, ready, 2, wait) == 1 && ready[0].data.fd == flows->epoll;
+}
+
+/*
+ * Serve what is ready, up to one that Python has to see to; begin with a look at what is.  Where the
+ * reactor's epoll is known, go on for so many ms as long as there is nothing else for it.
+ */
+static int flows_run(struct flows *flows, char *buffer, int turn, int begin, int reactor, int stay)
+{
+    flows->touched = 0;
+    if (begin)
+        flows_look(flows);
+    int what = flows_batch(flows, buffer, turn);
+    for (int64_t end = stay > 0 ? milliseconds() + stay : 0; stay > 0 && what == DONE;) {
+        if (flows->touched > TOLD - BATCH || !flows_alone(flows, reactor, stay))
+            break;
+        flows_look(flows);
+        what = flows_batch(flows, buffer, turn);
+        stay = end - milliseconds();
+    }
+    for (int i = 0; i < flows->touched; i++) {
+        struct end *from = flows->ends[i];
+        flows->numbers[i] = from->number;
+        flows->moved[i] = from->moved;
+        from->moved = 0;
+    }
+    return what;
 }
