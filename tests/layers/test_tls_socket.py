@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from typing import Any, ClassVar
+from unittest import SkipTest
 
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,10 +19,10 @@ from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.settings import ClientTLS, ServerTLS, TLSVersion
 from mxproxy.transports import tls as channels
 from mxproxy.transports.accept import socketAddress
-from mxproxy.transports.buffer import BLOCKED, CHUNK
+from mxproxy.transports.buffer import BLOCKED, CHUNK, RECORD
 from mxproxy.transports.socket import SocketTransport
 
-from ..transports.poller import Poller, tcpPair
+from ..transports.poller import Poller, segments, tcpPair
 from .test_tls import Scenarios, Side, TLSTestCase
 
 
@@ -141,6 +142,24 @@ class OnSockets(Scenarios, TLSTestCase):
         pair.client.application.write(b"x" * (CHUNK + 100))
         pair.settle()
         self.assertEqual(sizes, [CHUNK, 100])
+
+    def test_recordsTogether(self) -> None:
+        """
+        Several that are written at once do not go out one by one, and the last does not wait.
+        """
+        if not hasattr(socket, "TCP_CORK"):
+            raise SkipTest("the system has no TCP_CORK")
+        pair = self.pair(tcp=True)
+        end = pair.client.transport.socket
+        for records in (8, 1):
+            pair.server.application._received.clear()
+            before = segments(end)
+            pair.client.application.write(b"x" * records * RECORD)
+            self.assertEqual(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK), 0)
+            pair.reactor.until(
+                lambda records=records: len(pair.server.application.received) == records * RECORD
+            )
+            self.assertLess(segments(end) - before, 6)
 
     def test_smallBuffer(self) -> None:
         """

@@ -22,10 +22,10 @@ from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.explain import explain
 from mxproxy.transports import flows
 from mxproxy.transports import socket as sockets
-from mxproxy.transports.buffer import CHUNK, LARGEST
+from mxproxy.transports.buffer import CHUNK, LARGEST, RECORD
 from mxproxy.transports.tls import channel
 
-from .poller import PATIENCE, Poller, tcpPair, transport
+from .poller import PATIENCE, Poller, segments, tcpPair, transport
 
 if not flows.AVAILABLE:
     __skip__ = skip = "flows.c was not built: there is no C compiler, or not Python's headers"
@@ -410,6 +410,26 @@ class PlainTests(FlowTestCase):
         other.client.abort()
         self.reactor.until(lambda: bool(other.left.transport.disconnected))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class ToTLSTests(FlowTestCase):
+    tls = "right"
+
+    def test_recordsTogether(self) -> None:
+        """
+        They do not go out one by one.
+        """
+        end = self.right.transport.socket
+        while self.left.transport.end.size < LARGEST:
+            self.joined.client.write(b"x" * LARGEST)
+            self.reactor.settle()
+        self.forget()
+        before, size = segments(end), LARGEST
+        self.client.write(b"x" * size)
+        self.reactor.until(lambda: len(self.server.received) == size)
+        self.assertEqual(self.left.came, 0)
+        self.assertLess(segments(end) - before, size // RECORD / 2)
+        self.assertEqual(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK), 0)
 
 
 class LeftTests(PlainTests):

@@ -7,6 +7,8 @@
  */
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -133,10 +135,18 @@ static int flows_read(struct flows *flows, struct end *from, char *buffer, int *
     return total;
 }
 
+/* As in transports/tls.py: several records are one to the kernel. */
+static void flows_cork(const struct end *to, int on)
+{
+    setsockopt(to->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 /* Write a chunk: how many bytes of it were taken; *failed where no more ever will. */
 static int flows_write(struct flows *flows, struct end *to, const char *data, int size, int *failed)
 {
-    int sent, total = 0;
+    int sent, total = 0, several = to->ssl && size > RECORD;
+    if (several)
+        flows_cork(to, 1);
     while (total < size) {
         if (to->ssl) {
             sent = ssl_write(to->ssl, data + total, size - total);
@@ -163,6 +173,8 @@ static int flows_write(struct flows *flows, struct end *to, const char *data, in
         }
         total += sent;
     }
+    if (several)
+        flows_cork(to, 0);
     return total;
 }
 

@@ -5,7 +5,8 @@ Theory of operation.  OpenSSL is given the socket (C{SSL_set_fd}).  It reads a r
 of the next (C{read_ahead} is off), and a record's plaintext is taken out whole; so nothing waits
 inside of it that the socket does not know of, and a pause is a pause.  A chunk is as many records
 as are there and have room.  What is written is cut into records by C{SSL_write} (partial writes: it
-says after each how far it has come).
+says after each how far it has come).  Each is a write(2) of OpenSSL's; where there are several, C{TCP_CORK}
+has the kernel take them for one, as it would not by itself: it would send each on its own.
 
 An end of TCP without a close_notify ends one direction only, and has to be told apart from one with
 it.  By itself OpenSSL takes it for an error after which nothing can be written either; told to
@@ -21,7 +22,10 @@ L{usable} looks at whether all of it is there, and where it is not the first one
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from functools import partial
+from socket import IPPROTO_TCP
 from typing import Any
 
 from OpenSSL import SSL
@@ -37,6 +41,9 @@ SHORT = 4096
 
 #: A bit of C{SSL_get_shutdown} that means nothing to OpenSSL, which has two.
 _MARK = 4
+
+#: Linux's.
+TCP_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 TRUNCATED = "truncated: the stream ended without a close_notify"
 
@@ -59,6 +66,9 @@ class TLSChannel:
         self._explain = explain
         self._needsRoom = False
         self._next: int | Exception | None = None
+        self._cork: Callable[[int], None] | None = None
+        if TCP_CORK is not None:
+            self._cork = partial(tls.setsockopt, IPPROTO_TCP, TCP_CORK)
 
     def receive(self, size: int) -> int:
         """Read records, as long as there are and there is room for a whole one."""
@@ -120,6 +130,20 @@ class TLSChannel:
 
     def send(self, data: bytes | memoryview) -> int:
         """Write as many records as there is room for."""
+        if len(data) <= RECORD or self._cork is None:
+            return self._send(data)
+        try:
+            self._cork(1)
+        except OSError:
+            # It is a UNIX socket's.
+            self._cork = None
+            return self._send(data)
+        try:
+            return self._send(data)
+        finally:
+            self._cork(0)
+
+    def _send(self, data: bytes | memoryview) -> int:
         size = len(data)
         view = memoryview(data)
         total = 0
@@ -215,8 +239,7 @@ class DirectChannel(TLSChannel):
             return BLOCKED
         return self._judge(self._raised(result))
 
-    def send(self, data: bytes | memoryview) -> int:
-        """See L{TLSChannel.send}."""
+    def _send(self, data: bytes | memoryview) -> int:
         size = len(data)
         memory = _from_buffer(data)
         total = 0
