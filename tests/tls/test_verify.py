@@ -58,6 +58,19 @@ class KnownTests(SynchronousTestCase):
         self.assertIsNotNone(judged(onlyBob, self.alice).failure)
         self.assertIsNone(judged(onlyBob, self.bob).failure)
 
+    def test_again(self) -> None:
+        """
+        Of a session that is taken up, too.
+        """
+        verifier = Verifier(())
+        judged(verifier, self.alice)
+        record = Record()
+        connection = mock.Mock(get_peer_certificate=lambda: self.alice, get_app_data=lambda: record)
+        self.patch(crypto.X509, "to_cryptography", mock.Mock(side_effect=AssertionError))
+        self.assertTrue(verifier.again(connection))
+        assert record.identities is not None
+        self.assertEqual(record.identities.principals, (ALICE,))
+
     def test_whatOpenSSLSaysCounts(self) -> None:
         """
         One that was good and is not any longer is refused.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -61,6 +62,19 @@ class VerificationFailure:
     not_after: datetime | None = None
     accepted: tuple[str, ...] = ()
     serial: int | None = None
+
+
+class _Known(NamedTuple):
+    """
+    A certificate that was accepted.
+    """
+
+    identities: Identities
+    parsed: x509.Certificate
+
+
+def _encoded(certificate: crypto.X509) -> bytes:
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
 class Record:
@@ -127,7 +141,7 @@ class Verifier:
         self._required = required
         # Those of a mesh come again and again.  What is said of a good one depends on nothing but
         # its bytes; whether it is good is asked each time.
-        self._known: dict[bytes, Identities] = {}
+        self._known: dict[bytes, _Known] = {}
 
     def __call__(
         self,
@@ -143,7 +157,8 @@ class Verifier:
         if good and depth > 0:
             return True
         # With a good certificate, the number may be left over from an earlier check.
-        return self._record(connection, certificate, _GOOD if good else number, depth)
+        encoded = _encoded(certificate)
+        return self._record(connection, certificate, encoded, _GOOD if good else number, depth)
 
     def again(self, connection: SSL.Connection) -> bool:
         """
@@ -159,33 +174,40 @@ class Verifier:
                 record = recordOf(connection)
                 record.failure = VerificationFailure(0, _GOOD, "the session is nobody's")
             return not self._required
+        encoded = _encoded(certificate)
+        known = self._known.get(encoded)
         try:
-            number = self._numberNow(certificate.to_cryptography())
+            number = self._numberNow(known.parsed if known else certificate.to_cryptography())
         except ValueError:
             number = _GOOD  # What cannot be read is refused below, in its own words.
-        return self._record(connection, certificate, number, 0)
+        return self._record(connection, certificate, encoded, number, 0)
 
     def _record(
-        self, connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int
+        self,
+        connection: SSL.Connection,
+        certificate: crypto.X509,
+        encoded: bytes,
+        number: int,
+        depth: int,
     ) -> bool:
         record = recordOf(connection)
-        encoded = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-        if number == _GOOD and encoded in self._known:
-            record.identities = self._known[encoded]
+        known = self._known.get(encoded)
+        if number == _GOOD and known is not None:
+            record.identities = known.identities
             return True
         verdict = _judge(certificate, number, depth, self._matchers, self._names)
         if isinstance(verdict, Identities):
             record.identities = verdict
-            self._remember(encoded, verdict)
+            self._remember(encoded, _Known(verdict, certificate.to_cryptography()))
             return True
         record.failure = verdict
         return False
 
-    def _remember(self, encoded: bytes, identities: Identities) -> None:
+    def _remember(self, encoded: bytes, known: _Known) -> None:
         if len(self._known) >= KNOWN:
             # The oldest.
             del self._known[next(iter(self._known))]
-        self._known[encoded] = identities
+        self._known[encoded] = known
 
     def _numberNow(self, certificate: x509.Certificate) -> int:
         """
