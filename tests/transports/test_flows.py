@@ -491,6 +491,25 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((second.left.losses, self.reactor.errors), ([], []))
 
+    def test_countingFailsBothWays(self) -> None:
+        """
+        Whoever it ends with it was told of in the same call; nobody else is lost.
+        """
+        first, second, _ = self.all
+
+        def wrong(size: int) -> None:
+            for joint in (first.left, first.right):
+                joint.transport.abortConnection()
+            raise ZeroDivisionError
+
+        first.left.moved = first.right.moved = wrong  # type: ignore[method-assign]
+        first.client.write(b"x")
+        first.server.write(b"x")
+        flows.flowsOf(self.reactor).doRead()
+        self.reactor.until(lambda: bool(first.left.losses and first.right.losses))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((second.left.losses, self.reactor.errors), ([], []))
+
     def test_theReactorEnds(self) -> None:
         """
         As it does with each of its own, it tells each.

@@ -154,8 +154,9 @@ class Flows:
                 for number, size in zip(
                     _unpack(flows.numbers, touched), _unpack(flows.moved, touched), strict=True
                 ):
-                    transport = transports[number]
-                    transport._serve(transport.protocol.moved, size)
+                    transport = transports.get(number)
+                    if transport is not None:
+                        transport._serve(transport.protocol.moved, size)
             if what == _DONE:
                 return
             begin = stay = 0
