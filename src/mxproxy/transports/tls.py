@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 from socket import IPPROTO_TCP
 from typing import Any
 
@@ -42,8 +41,8 @@ SHORT = 4096
 #: A bit of C{SSL_get_shutdown} that means nothing to OpenSSL, which has two.
 _MARK = 4
 
-#: Linux's.
-TCP_CORK: int | None = getattr(socket, "TCP_CORK", None)
+#: Linux's; 0 elsewhere.
+TCP_CORK: int = getattr(socket, "TCP_CORK", 0)
 
 TRUNCATED = "truncated: the stream ended without a close_notify"
 
@@ -55,6 +54,7 @@ class TLSChannel:
 
     #: After an error of the socket's, OpenSSL does nothing more on it.
     readsOn = False
+    _corks = bool(TCP_CORK)
 
     def __init__(self, tls: SSL.Connection, explain: Explain) -> None:
         """
@@ -66,9 +66,6 @@ class TLSChannel:
         self._explain = explain
         self._needsRoom = False
         self._next: int | Exception | None = None
-        self._cork: Callable[[int], None] | None = None
-        if TCP_CORK is not None:
-            self._cork = partial(tls.setsockopt, IPPROTO_TCP, TCP_CORK)
 
     def receive(self, size: int) -> int:
         """Read records, as long as there are and there is room for a whole one."""
@@ -130,18 +127,21 @@ class TLSChannel:
 
     def send(self, data: bytes | memoryview) -> int:
         """Write as many records as there is room for."""
-        if len(data) <= RECORD or self._cork is None:
+        if len(data) <= RECORD or not self._corks:
             return self._send(data)
         try:
             self._cork(1)
         except OSError:
             # It is a UNIX socket's.
-            self._cork = None
+            self._corks = False
             return self._send(data)
         try:
             return self._send(data)
         finally:
             self._cork(0)
+
+    def _cork(self, on: int) -> None:
+        self._tls.setsockopt(IPPROTO_TCP, TCP_CORK, on)
 
     def _send(self, data: bytes | memoryview) -> int:
         size = len(data)
