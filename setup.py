@@ -15,6 +15,7 @@ from setuptools import Extension, setup
 
 #: What Python sees of C{flows.c}.
 DECLARATIONS = """
+    enum { INTERFACE = ... };
     enum { DONE, IDLE, PYTHON, SOON, UNSENT, READ_FAILED, WRITE_FAILED, ... };
     struct end {
         int64_t number;

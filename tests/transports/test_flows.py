@@ -638,6 +638,20 @@ class StayTests(SynchronousTestCase):
         thread.join()
         self.assertEqual(self.left.read, 5 * (self.TIMES + flows.READS))
 
+    def test_servedBefore(self) -> None:
+        """
+        Nor when what another thread, or the reactor's end, asks for was heard of before us.
+        """
+        for ask in (
+            lambda: self.reactor.threadCallQueue.append((lambda: None, (), {})),
+            lambda: setattr(self.reactor, "_justStopped", True),
+        ):
+            self.assertGreater(self.flows._stay(), 0)
+            ask()
+            self.assertEqual(self.flows._stay(), 0)
+            self.reactor.threadCallQueue.clear()
+            self.reactor._justStopped = False
+
     def test_delayedCalls(self) -> None:
         """
         It is over when one is due.
@@ -710,10 +724,13 @@ class WithoutTests(SynchronousTestCase):
 
         class Old:
             class lib:
+                INTERFACE = flows.INTERFACE - 1
                 flows_use = staticmethod(lambda *addresses: None)
 
         self.assertFalse(flows.usable(Old))
         self.assertFalse(flows.usable(object()))
+        Old.lib.INTERFACE += 1
+        self.assertTrue(flows.usable(Old))
 
     def test_notWanted(self) -> None:
         transports.use(transports.PYTHON)

@@ -28,6 +28,9 @@
 /* Flows that can be told of at once. */
 #define TOLD (4 * BATCH)
 
+/* As in transports/flows.py: changed with anything here that Python uses. */
+enum { INTERFACE = 2 };
+
 /* What a flow has come to. */
 enum { DONE, IDLE, PYTHON, SOON, UNSENT, READ_FAILED, WRITE_FAILED };
 
@@ -138,7 +141,9 @@ static int flows_read(struct flows *flows, struct end *from, char *buffer, int *
 /* As in transports/tls.py: several records are one to the kernel. */
 static void flows_cork(const struct end *to, int on)
 {
+    int error = errno; /* Why a write has failed is still to be told. */
     setsockopt(to->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+    errno = error;
 }
 
 /* Write a chunk: how many bytes of it were taken; *failed where no more ever will. */
@@ -254,16 +259,16 @@ static int flows_alone(struct flows *flows, int reactor, int wait)
  */
 static int flows_run(struct flows *flows, char *buffer, int turn, int begin, int reactor, int stay)
 {
+    int64_t end = stay > 0 ? milliseconds() + stay : 0;
     flows->touched = 0;
     if (begin)
         flows_look(flows);
     int what = flows_batch(flows, buffer, turn);
-    for (int64_t end = stay > 0 ? milliseconds() + stay : 0; stay > 0 && what == DONE;) {
+    while (stay > 0 && what == DONE && (stay = end - milliseconds()) > 0) {
         if (flows->touched > TOLD - BATCH || !flows_alone(flows, reactor, stay))
             break;
         flows_look(flows);
         what = flows_batch(flows, buffer, turn);
-        stay = end - milliseconds();
     }
     for (int i = 0; i < flows->touched; i++) {
         struct end *from = flows->ends[i];

@@ -58,10 +58,8 @@ TURN = 2 * LARGEST
 #: For how many milliseconds flows may go on without the reactor, at most.
 STAY = 10
 
-_NEEDED = (
-    *("flows_open", "flows_close", "flows_add", "flows_remove", "flows_run"),
-    *("DONE", "PYTHON", "SOON", "UNSENT", "WRITE_FAILED"),
-)
+#: The interface to C{flows.c}: changed in both with anything that is called or read here.
+INTERFACE = 2
 
 #: How many reads show that a connection is worth what it takes to make it flow.
 READS = 4
@@ -79,9 +77,11 @@ def usable(extension: Any = _flows, binding: Any = SSL) -> bool:
 
         ffi = binding._ffi
         found = [ffi.cast("uintptr_t", ffi.addressof(_openssl.lib, name)) for name in names]
-        extension.lib.flows_use(*map(int, found))
         # One that was built of another version's C is none.
-        return all(hasattr(extension.lib, name) for name in _NEEDED)
+        if extension.lib.INTERFACE != INTERFACE:
+            return False
+        extension.lib.flows_use(*map(int, found))
+        return True
     except (ImportError, AttributeError, TypeError):
         return False
 
@@ -166,7 +166,11 @@ class Flows:
 
     def _stay(self) -> int:
         """For how many milliseconds the reactor has nothing to do that it knows of."""
-        timeout = self._reactor.timeout()
+        reactor = self._reactor
+        # Whoever has told of these was served before us, and is not ready any more.
+        if reactor.threadCallQueue or getattr(reactor, "_justStopped", False):
+            return 0
+        timeout = reactor.timeout()
         return STAY if timeout is None else min(STAY, int(1000 * timeout))
 
 
