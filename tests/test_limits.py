@@ -128,12 +128,12 @@ class AdmissionTests(SynchronousTestCase):
         lines = [formatEvent(event) for event in events]
         self.assertEqual(
             lines[0],
-            "connection from 192.0.2.2 on inbound refused: 1 connections are open already",
+            "connection from 192.0.2.2 on inbound refused: 1 connection is open already",
         )
         self.assertEqual(len(lines), 11)
         self.assertEqual(
             lines[-1],
-            "connection from a UNIX socket on inbound refused: 1 connections are open already"
+            "connection from a UNIX socket on inbound refused: 1 connection is open already"
             " (and 991 more like it before)",
         )
         self.assertEqual(self.counters, {"listener.inbound.downstream_cx_overflow": 1002})

@@ -32,6 +32,7 @@ from .connection import Connection, Peer
 from .interfaces import IChainContext, IConnectionObserver
 from .memory import Crowd
 from .observe.throttle import Throttle
+from .words import are
 
 log = Logger()
 
@@ -120,7 +121,9 @@ class Admission:
         limits = self._limits
         if limits.connections is not None and self._crowd.number >= limits.connections:
             self._refuse(
-                address, "downstream_cx_overflow", f"{self._crowd.number} connections are open"
+                address,
+                "downstream_cx_overflow",
+                f"{are(self._crowd.number, 'connection')} open",
             )
             return False
         if limits.connections_per_address is not None:
@@ -129,7 +132,7 @@ class Admission:
                 self._refuse(
                     address,
                     "downstream_cx_per_address_overflow",
-                    f"{there} connections of {source(address)} are open",
+                    f"{are(there, 'connection', of=source(address))} open",
                 )
                 return False
         return True

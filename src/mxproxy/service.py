@@ -22,7 +22,7 @@ from .config.errors import reasons
 from .config.plan import Plan
 from .interfaces import IConnectionObserver
 from .lifecycle.changes import changes
-from .lifecycle.draining import Drain, counted
+from .lifecycle.draining import Drain
 from .lifecycle.generation import Builder, Generation, Listener, Surroundings
 from .lifecycle.listening import CannotListen, Listening, match
 from .lifecycle.manager import ServiceManager
@@ -38,6 +38,7 @@ from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
 from .upstream import Cluster
+from .words import counted
 
 if TYPE_CHECKING:
     from .admin.listening import AdminListener
@@ -408,7 +409,7 @@ class ProxyService(Service):
         drain = Drain(connections, self._reactor, self.plan.drain_time, "stopping")
         self._drain = drain
         self._manager.stopping(
-            f"draining {counted(len(connections))}", self.plan.drain_time + 2 * STOP_TIMEOUT
+            f"draining {counted(len(connections), 'connection')}", self.plan.drain_time + 2 * STOP_TIMEOUT
         )
         await self._finish(drain)
         self.certificates.stop()
@@ -438,4 +439,4 @@ class ProxyService(Service):
             await drain.done.addTimeout(self.plan.drain_time + STOP_TIMEOUT, self._reactor)
         except defer.TimeoutError:
             # A filter of somebody's has kept a loss to itself.
-            self.log.error("stopping with {open} open", open=counted(drain.left))
+            self.log.error("stopping with {open} open", open=counted(drain.left, "connection"))

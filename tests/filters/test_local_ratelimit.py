@@ -100,7 +100,7 @@ class LocalRateLimitTests(SynchronousTestCase):
         other.play(
             """
             << close
-            closed: local_ratelimit: more than 1 connections in 60 s
+            closed: local_ratelimit: more than 1 connection in 60 s
             """
         )
         self.assertEqual(bench.counts, {"local_rate_limit.in.rate_limited": 1})

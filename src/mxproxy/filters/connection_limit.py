@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from ..interfaces import IChainContext, IFilter
 from ..layers.base import Layer, LayerFactory
+from ..words import are
 from .options import Options
 
 
@@ -34,7 +35,7 @@ class ConnectionLimitLayer(Layer):
             self.leave()
             return
         self.context.count("connection_limit.limited_connections")
-        self.peer.closing(f"connection_limit: {there} connections are open already")
+        self.peer.closing(f"connection_limit: {are(there, 'connection')} open already")
         if factory.settings.delay:
             # Meanwhile nothing is read: it would have to be kept.
             self.pause()

@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from ..interfaces import IChainContext, IFilter
 from ..layers.base import Layer, LayerFactory
+from ..words import counted
 from .options import Options
 
 #: Seconds; an interval that is too short would be no limit.
@@ -37,7 +38,7 @@ class LocalRateLimitLayer(Layer):
         settings = self.factory.settings
         self.context.count(f"local_rate_limit.{settings.stat_prefix}.rate_limited")
         self.fail(
-            f"local_ratelimit: more than {settings.tokens_per_fill} connections in"
+            f"local_ratelimit: more than {counted(settings.tokens_per_fill, 'connection')} in"
             f" {settings.fill_interval:g} s"
         )
 

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from ..connection import Connection
+from ..words import counted
 
 #: Why a connection has ended that was closed, and one that was dropped.
 DRAIN, SHUTDOWN = "proxy: drain", "proxy: shutdown"
@@ -76,7 +77,7 @@ class Drain:
         if self._seconds <= 0:
             self.hurry()
             return
-        self._say(f"draining {counted(self._all)}, for at most {self._seconds:g} s")
+        self._say(f"draining {counted(self._all, 'connection')}, for at most {self._seconds:g} s")
         self._random.shuffle(self._order)
         self._end = self._clock.seconds() + self._seconds
         self._timers = [self._clock.callLater(self._seconds, self.hurry)]
@@ -89,7 +90,7 @@ class Drain:
     def hurry(self) -> None:
         """Drop what is left, now."""
         if self._open:
-            self._say(f"{self.left} of {counted(self._all)} dropped")
+            self._say(f"{self.left} of {counted(self._all, 'connection')} dropped")
         for connection in list(self._open.values()):
             connection.abort(SHUTDOWN)
 
@@ -127,7 +128,7 @@ class Drain:
 
     def _progress(self) -> None:
         left = self._end - self._clock.seconds()
-        self._say(f"{self.left} of {counted(self._all)} left, {left:.0f} s to go")
+        self._say(f"{self.left} of {counted(self._all, 'connection')} left, {left:.0f} s to go")
         if self._report < left:
             self._timers.append(self._clock.callLater(self._report, self._progress))
 
@@ -140,12 +141,5 @@ class Drain:
             if timer is not None and timer.active():
                 timer.cancel()
         self._next = None
-        self._say(f"{counted(self._all)} closed, none is left")
+        self._say(f"{counted(self._all, 'connection')} closed, none is left")
         self.done.callback(None)
-
-
-def counted(connections: int) -> str:
-    """
-    @return: how many, in words.
-    """
-    return f"{connections} connection{'s' * (connections != 1)}"

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from ..config.plan import AccessLogPlan
 from ..connection import Connection, Peer
 from ..interfaces import IConnectionObserver
+from ..words import are
 from .access_log import formatTime
 from .format import Render
 from .operators import Record
@@ -95,4 +96,5 @@ def describeLoss(lines: int, now: float) -> bytes:
 
     @param now: seconds since the epoch.
     """
-    return f"[{formatTime(now)}] {lines} lines of this log are missing here\n".encode("ascii")
+    missing = are(lines, "line", of="this log")
+    return f"[{formatTime(now)}] {missing} missing here\n".encode("ascii")

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from ..wire.annotate import Row
+from ..words import counted
 from .dissect import Line
 from .page import Page, printable
 from .verdict import FIELDS, Verdict
@@ -41,7 +42,7 @@ def listMetadata(verdict: Verdict, page: Page) -> None:
     """
     metadata = verdict.metadata
     assert metadata is not None
-    page.line(page.style("  metadata", "bold") + f" ({verdict.size} bytes)")
+    page.line(page.style("  metadata", "bold") + f" ({counted(verdict.size, 'byte')})")
     said = [(name.replace("_", " "), getattr(metadata, name)) for name in FIELDS]
     _table([(name, value) for name, value in said if value] or [("", "nothing")], page)
     for title, items in ("other labels", metadata.labels), ("other fields", verdict.others):
@@ -93,10 +94,3 @@ def listBytes(data: bytes, page: Page, *, most: int = 256) -> None:
         page.line(f"    {offset}  {piece.hex(' '):<{3 * _DUMP_WIDTH}} {text}")
     if data[most:]:
         page.line("    …")
-
-
-def countBytes(count: int) -> str:
-    """
-    C{"1 byte"}, C{"2 bytes"}.
-    """
-    return "1 byte" if count == 1 else f"{count} bytes"

@@ -29,6 +29,7 @@ from ..lifecycle.privileges import warnUnreadable
 from ..lifecycle.signals import SignalHandler, StopSignals
 from ..observe.access_log import formatAddress
 from ..service import CannotStart, ProxyService
+from ..words import counted
 from .channel import ChannelError
 from .messages import FIRST_SOCKET, Start, pack
 from .process import Worker
@@ -135,7 +136,7 @@ class Supervisor(Service):
             worker.start()
 
     def _status(self) -> str:
-        return f"{self.count} workers, listening on {len(self.sockets)} addresses"
+        return f"{counted(self.count, 'worker')}, {counted(len(self.sockets), 'listening socket')}"
 
     def _sayWhere(self, sockets: list[SharedSocket]) -> None:
         for socket in sockets:
@@ -344,7 +345,7 @@ class Supervisor(Service):
 
     async def _stop(self) -> None:
         drain = self.proxy.plan.drain_time
-        self._manager.stopping(f"draining {self.count} workers", drain + 2 * KILL_AFTER)
+        self._manager.stopping(f"draining {counted(self.count, 'worker')}", drain + 2 * KILL_AFTER)
         sockets, self.sockets = self.sockets, []
         ended = gatherResults([worker.whenEnded() for worker in self.workers], consumeErrors=True)
         for worker in self.workers:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from ...wire.annotate import annotate
 from ...wire.peerstate import PeerState
+from ...words import counted
 from ..dissect import condense
-from ..listing import countBytes, listBytes, listMetadata, listRows, nameOf
+from ..listing import listBytes, listMetadata, listRows, nameOf
 from ..page import Page, printable
 from ..verdict import Verdict
 from .capture import Capture, Stream
@@ -65,7 +66,7 @@ def _show(verdict: Verdict, data: bytes, page: Page, everything: bool) -> None:
     rest = data[verdict.size :]
     if rest:
         page.line()
-        page.line(f"  behind it, {countBytes(len(rest))} of the application")
+        page.line(f"  behind it, {counted(len(rest), 'byte')} of the application")
         listBytes(rest, page, most=_REST)
 
 

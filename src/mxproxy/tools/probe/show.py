@@ -13,8 +13,9 @@ from typing import Final
 from ...wire.annotate import annotate
 from ...wire.peerstate import PeerState
 from ...wire.prefix import MAGIC_BYTES
+from ...words import counted
 from ..dissect import condense
-from ..listing import LABEL, countBytes, listBytes, listMetadata, listRows, nameOf
+from ..listing import LABEL, listBytes, listMetadata, listRows, nameOf
 from ..page import Page, printable
 from ..verdict import Verdict
 from .finding import CertificateSeen, Finding, Outcome, TLSSeen
@@ -169,7 +170,7 @@ def _metadata(finding: Finding, verdict: Verdict, page: Page) -> None:
     rest = finding.received - verdict.size
     if rest > 0:
         page.line()
-        page.line(f"  Behind it came {countBytes(rest)} of the application:")
+        page.line(f"  Behind it came {counted(rest, 'byte')} of the application:")
         listBytes(finding.head[verdict.size :], page)
 
 
@@ -178,7 +179,7 @@ def _head(finding: Finding, page: Page) -> None:
     What came instead of metadata.
     """
     page.line()
-    page.line(f"  Instead of metadata came {countBytes(finding.received)}:")
+    page.line(f"  Instead of metadata came {counted(finding.received, 'byte')}:")
     if not finding.head.startswith(MAGIC_BYTES) or finding.state is PeerState.ALPN_MISMATCH:
         listBytes(finding.head, page)
     else:

@@ -1,0 +1,22 @@
+"""
+Numbers of things, as a sentence has them.
+"""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    @param noun: one that takes an s.
+    @return: C{"1 connection"}, C{"2 connections"}.
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def are(number: int, noun: str, of: str = "") -> str:
+    """
+    @param of: whose they are.
+    @return: C{"1 connection is"}, C{"2 connections of 192.0.2.1 are"}.
+    """
+    whose = f" of {of}" if of else ""
+    return f"{counted(number, noun)}{whose} {'is' if number == 1 else 'are'}"
