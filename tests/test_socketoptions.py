@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.protocol import Factory, Protocol
@@ -92,6 +93,9 @@ class OptionTests(SynchronousTestCase):
         """
 
         class Transport:
+            def getHost(self) -> IPv4Address:
+                return IPv4Address("TCP", "127.0.0.1", 80)
+
             def getHandle(self) -> socket.socket:
                 return own
 

@@ -409,7 +409,8 @@ class ProxyService(Service):
         drain = Drain(connections, self._reactor, self.plan.drain_time, "stopping")
         self._drain = drain
         self._manager.stopping(
-            f"draining {counted(len(connections), 'connection')}", self.plan.drain_time + 2 * STOP_TIMEOUT
+            f"draining {counted(len(connections), 'connection')}",
+            self.plan.drain_time + 2 * STOP_TIMEOUT,
         )
         await self._finish(drain)
         self.certificates.stop()

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+from twisted.internet.address import IPv4Address, IPv6Address
 
 #: By Linux' names; macOS has another for the first.  What a system lacks is missing.
 _TCP = {
@@ -104,9 +104,10 @@ def setOptions(transport: Any, options: Iterable[SocketOption]) -> None:
     handle = getattr(transport, "getHandle", None)
     if handle is None:
         return
-    own = handle()
-    if getattr(own, "family", None) not in _FAMILIES:
+    # A socket's own word, its family, is an enumeration's member that is made anew each time.
+    if not isinstance(transport.getHost(), (IPv4Address, IPv6Address)):
         return
+    own = handle()
     try:
         for level, name, value in options:
             own.setsockopt(level, name, value)

@@ -122,7 +122,8 @@ class SocketTransport(Flowing):
         @param peer: the other end's.
         @param reactor: an L{IReactorFDSet} and L{IReactorTime}.
         """
-        socket.setblocking(False)
+        if socket.gettimeout() != 0:
+            socket.setblocking(False)
         self.socket = socket
         self.fileno: Callable[[], int] = socket.fileno
         self.protocol: Any = protocol

@@ -348,7 +348,10 @@ class Exchange:
         The names of what was counted since this was last asked, in order.  No name is ever given
         twice, so a caller adds one to each and is right.
         """
-        names = tuple(counter.value for counter in self._counted)[self._taken :]
+        if self._taken == len(self._counted):
+            return ()
+        # Not value, which is slow to look up; each connection has several.
+        names = tuple(counter._value_ for counter in self._counted)[self._taken :]
         self._taken = len(self._counted)
         return names
 
