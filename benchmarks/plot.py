@@ -25,6 +25,7 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure as Page
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figures, baseline = report["figures"], report["baseline"]
     metrics = [metric for metric in METRICS if metric.name in figures]
@@ -59,6 +60,9 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
         if metric.section.startswith("latency"):
             # From a pair that keeps up to one that does not it is three orders of magnitude.
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.invert_yaxis()
         axis.set_title(f"{metric.section}\n{metric.title}", fontsize=8)
         axis.tick_params(labelsize=8)
