@@ -267,8 +267,7 @@ class ProxyService(Service):
         self._manager.ready(self._status())
 
     def _status(self) -> str:
-        count = len(self.sockets)
-        return f"listening on {count} address{'es' if count != 1 else ''}"
+        return f"listening on {counted(len(self.sockets), 'address', 'es')}"
 
     def _sayWhere(self, socket: Listening) -> None:
         self.log.info("listening on {address}", address=formatAddress(socket.port.getHost()))

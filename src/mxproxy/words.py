@@ -5,12 +5,12 @@ Numbers of things, as a sentence has them.
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, ending: str = "s") -> str:
     """
-    @param noun: one that takes an s.
+    @param ending: what the noun takes where it is not one.
     @return: C{"1 connection"}, C{"2 connections"}.
     """
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{ending * (number != 1)}"
 
 
 def are(number: int, noun: str, of: str = "") -> str:

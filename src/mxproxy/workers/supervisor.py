@@ -136,7 +136,10 @@ class Supervisor(Service):
             worker.start()
 
     def _status(self) -> str:
-        return f"{counted(self.count, 'worker')}, {counted(len(self.sockets), 'listening socket')}"
+        return (
+            f"{counted(self.count, 'worker')},"
+            f" listening on {counted(len(self.sockets), 'address', 'es')}"
+        )
 
     def _sayWhere(self, sockets: list[SharedSocket]) -> None:
         for socket in sockets:
