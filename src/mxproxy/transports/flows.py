@@ -15,12 +15,13 @@ are kept, an end, a loss.  Then the next event is the transport's again (C{PYTHO
 that C finds and that is no byte read and written: the end, an error, a socket that is full.  So the
 rules of a connection are in one place, C{socket.py}, and what is here is their shortest case.
 
-What has moved is told to the protocol after each call, so that its counters are as exact as ever.
+What has moved is told to the protocol after each call, before anything else is done in Python, so that
+nobody who asks for its counters sees them lag.
 
-Where the reactor is Twisted's of epoll, such a call goes on for as long as the reactor would be told of
-nobody else (C{flows_alone}), which spares its way through Python, some 20 us for each event.  Whatever
-else becomes ready, a signal and another thread's call among them, ends that at once; a delayed call
-that is due does, too; and it is for L{STAY} at most.
+Where the reactor is Twisted's of epoll, such a call goes on for as long as the reactor would be told
+of nobody else (C{flows_alone}), which spares its way through Python, some 20 us for each event.
+Whatever else becomes ready, a signal and another thread's call among them, ends that at once; a
+delayed call that is due does, too; and it is for L{STAY} at most.
 
 A transport that waits for room to write waits with the reactor for everything: it tells of a reset
 whom it was not asked to read for, and bytes that came before would be lost.
@@ -53,7 +54,6 @@ except ImportError:
 
 #: How many bytes one connection may read, about, before others have their turn.
 TURN = 2 * LARGEST
-
 
 #: For how many milliseconds flows may go on without the reactor, at most.  Whoever waits for it ends
 #: that anyway; this is for what nobody has thought of.  To tell all of what has moved takes a tenth of
@@ -105,7 +105,7 @@ class Flows:
         self._epoll: int = flows.epoll
         self._transports: dict[int, Flowing] = {}
         self._reactor: Any = None
-        self._poller = -1
+        self._reactorsEpoll = -1
 
     def fileno(self) -> int:
         """See L{IReadDescriptor}."""
@@ -129,7 +129,7 @@ class Flows:
         self._transports[transport.end.number] = transport
         if len(self._transports) == 1:
             self._reactor = transport.reactor
-            self._poller = _epollOf(self._reactor)
+            self._reactorsEpoll = _epollOf(self._reactor)
             self._reactor.addReader(self)
         error = _lib.flows_add(self._flows, transport.end)
         if error:
@@ -147,10 +147,10 @@ class Flows:
 
     def doRead(self) -> None:
         """Something can be read."""
-        flows, transports, poller = self._flows, self._transports, self._poller
-        begin, stay = 1, self._stay() if poller >= 0 else 0
+        flows, transports, reactor = self._flows, self._transports, self._reactorsEpoll
+        begin, stay = 1, self._stay() if reactor >= 0 else 0
         while True:
-            what = _run(flows, _memory, TURN, begin, poller, stay)
+            what = _run(flows, _memory, TURN, begin, reactor, stay)
             touched = flows.touched
             if touched:
                 for number, size in zip(
@@ -178,7 +178,7 @@ class Flows:
 
 def _epollOf(reactor: Any) -> int:
     """
-    The descriptor by which C{reactor} is told of everything; -1 where there is none, or it is not known.
+    The descriptor by which C{reactor} is told of everything; -1 where there is none that is known.
     """
     poller = getattr(reactor, "_poller", None)
     if isinstance(reactor, EPollReactor) and isinstance(poller, epoll) and not poller.closed:

@@ -3,10 +3,11 @@ Closes a socket without losing what was written to it.
 
 A socket that is closed with bytes unread makes the kernel send a reset, and throw away what it has
 not sent yet: a server that answers in the middle of an upload and closes would not be heard, or not
-be taken for one that has said all.  (Who has said nothing resets, as Envoy does.)  So our direction is ended first, and what the peer still sends is read and dropped, until its kernel has
-acknowledged everything and it sends no more, or it ends too, or has taken too long.  After that the
-socket is closed as it is: what is left is the kernel's to deliver, and nobody is left to be told of
-it.  Where the kernel does not say what is acknowledged, which only Linux does, nothing is waited for.
+be taken for one that has said all.  (Who has said nothing resets, as Envoy does.)  So our direction
+is ended first, and what the peer still sends is read and dropped, until its kernel has acknowledged
+everything and it sends no more, or it ends too, or has taken too long.  After that the socket is
+closed as it is: what is left is the kernel's to deliver, and nobody is left to be told of it.  Where
+the kernel does not say what is acknowledged, which only Linux does, nothing is waited for.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Theory of operation.  OpenSSL is given the socket (C{SSL_set_fd}).  It reads a r
 of the next (C{read_ahead} is off), and a record's plaintext is taken out whole; so nothing waits
 inside of it that the socket does not know of, and a pause is a pause.  A chunk is as many records
 as are there and have room.  What is written is cut into records by C{SSL_write} (partial writes: it
-says after each how far it has come).  Each is a write(2) of OpenSSL's; where there are several, C{TCP_CORK}
-has the kernel take them for one, as it would not by itself: it would send each on its own.
+says after each how far it has come).  Each is a write(2) of OpenSSL's, which the kernel would send
+on its own; where there are several, C{TCP_CORK} has it take them for one.
 
 An end of TCP without a close_notify ends one direction only, and has to be told apart from one with
 it.  By itself OpenSSL takes it for an error after which nothing can be written either; told to
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from socket import IPPROTO_TCP
 from typing import Any
 
 from OpenSSL import SSL
@@ -141,7 +140,7 @@ class TLSChannel:
             self._cork(0)
 
     def _cork(self, on: int) -> None:
-        self._tls.setsockopt(IPPROTO_TCP, TCP_CORK, on)
+        self._tls.setsockopt(socket.IPPROTO_TCP, TCP_CORK, on)
 
     def _send(self, data: bytes | memoryview) -> int:
         size = len(data)
