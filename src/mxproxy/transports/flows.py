@@ -58,7 +58,7 @@ TURN = 2 * LARGEST
 #: For how many milliseconds flows may go on without the reactor, at most.  Whoever waits for it ends
 #: that anyway; this is for what nobody has thought of.  To tell all of what has moved takes a tenth of
 #: a millisecond where there are many: with 10 ms here, one request in a hundred had to wait for it.
-STAY = 100
+STAY = 1000
 
 #: The interface to C{flows.c}: changed in both with anything that is called or read here.
 INTERFACE = 2
