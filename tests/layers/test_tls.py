@@ -27,6 +27,7 @@ from mxproxy.testing.sidecars import (
 )
 from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.settings import PEM, ClientTLS, ServerTLS, TLSVersion
+from mxproxy.tls.verify import Verifier
 from mxproxy.wire.metadata import Node
 
 VERSIONS = (TLSVersion.TLS12, TLSVersion.TLS13)
@@ -168,6 +169,36 @@ class Scenarios:
         pair.settle()
         self.assertEqual(pair.server.application.received, b"hello")
         self.assertEqual([side.peer.alpn for side in pair.sides], [None, None])
+
+    def test_resumed(self) -> None:
+        """
+        A session is taken when the first bytes come, whoever reads them, and taken up by the next
+        connection.
+        """
+        again: list[object] = []
+        judge = Verifier.again
+
+        def judged(verifier: Verifier, connection: SSL.Connection) -> bool:
+            again.append(connection)
+            return judge(verifier, connection)
+
+        self.patch(Verifier, "again", judged)
+        settings = {**vars(clientTLS()), "minimum": self.version, "maximum": self.version}
+        mine, its = ClientContext(ClientTLS(**settings), True), ServerContext(serverTLS(), True)
+        # A session whose connection was dropped is none; so they stay.
+        pairs = []
+        for number in range(3):
+            pair = self.pair(connect=False)
+            pairs.append(pair)
+            pair.client._factory.tls, pair.server._factory.tls = mine, its
+            pair.server.connect()
+            pair.client.connect()
+            pair.settle()
+            pair.server.application.write(b"hello")
+            pair.settle()
+            self.assertEqual(pair.client.application.received, b"hello")
+            self.assertEqual(len(again), 2 * number)
+            self.assertEqual(pair.client.peer.principals, (SERVER_ID,))
 
     def test_clientEndsFirst(self) -> None:
         self.halfClose("client", "server")
