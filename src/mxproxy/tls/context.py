@@ -96,7 +96,7 @@ def describe(connection: SSL.Connection) -> TLSFacts:
         alpn_offered=record.offered,
         server_name=None if asked is None else _text(asked),
         principals=() if identities is None else identities.principals,
-        certificate=None if identities is None else connection.get_peer_certificate(),
+        certificate=record.certificate,
         local_certificate=record.own,
     )
 

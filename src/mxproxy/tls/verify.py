@@ -86,15 +86,17 @@ class Record:
     @ivar offered: the ALPN names that the client offered.
     @ivar own: the certificate that we show, or would if we were asked; C{None} without one.
     @ivar identities: what the peer's certificate proves; C{None} until it is verified.
+    @ivar certificate: that one.
     @ivar failure: why it was refused, or C{None}.
     """
 
-    __slots__ = ("failure", "identities", "offered", "own")
+    __slots__ = ("certificate", "failure", "identities", "offered", "own")
 
     def __init__(self, offered: tuple[str, ...] = (), own: x509.Certificate | None = None) -> None:
         self.offered = offered
         self.own = own
         self.identities: Identities | None = None
+        self.certificate: crypto.X509 | None = None
         self.failure: VerificationFailure | None = None
 
     def __repr__(self) -> str:
@@ -193,11 +195,11 @@ class Verifier:
         record = recordOf(connection)
         known = self._known.get(encoded)
         if number == _GOOD and known is not None:
-            record.identities = known.identities
+            record.identities, record.certificate = known.identities, certificate
             return True
         verdict = _judge(certificate, number, depth, self._matchers, self._names)
         if isinstance(verdict, Identities):
-            record.identities = verdict
+            record.identities, record.certificate = verdict, certificate
             self._remember(encoded, _Known(verdict, certificate.to_cryptography()))
             return True
         record.failure = verdict
@@ -215,15 +217,21 @@ class Verifier:
         """
         now = datetime.now(timezone.utc)
         number: int = _GOOD
-        own = [one for one in self._lists if one.issuer == certificate.issuer]
-        serial = certificate.serial_number
         if certificate.not_valid_before_utc > now:
             number = _Codes.ERR_CERT_NOT_YET_VALID
         elif certificate.not_valid_after_utc <= now:
             number = _Codes.ERR_CERT_HAS_EXPIRED
-        elif self._lists and not own:
+        elif self._lists:
+            number = self._listed(certificate, now)
+        return number
+
+    def _listed(self, certificate: x509.Certificate, now: datetime) -> int:
+        number: int = _GOOD
+        own = [one for one in self._lists if one.issuer == certificate.issuer]
+        serial = certificate.serial_number
+        if not own:
             number = _Codes.ERR_UNABLE_TO_GET_CRL
-        elif own and all(_isOver(one, now) for one in own):
+        elif all(_isOver(one, now) for one in own):
             number = _Codes.ERR_CRL_HAS_EXPIRED
         elif any(one.get_revoked_certificate_by_serial_number(serial) for one in own):
             number = _Codes.ERR_CERT_REVOKED
