@@ -223,7 +223,7 @@ def main(argv: Sequence[str]) -> int:
         if not options.quiet:
             print(f"{time.monotonic() - start:6.0f} s  {what}", file=sys.stderr, flush=True)
 
-    rounds = Rounds(present, loads, settings, tell)
+    rounds = Rounds(present, loads, settings, tell, compared)
     try:
         samples = rounds.run()
     except Failed as error:

@@ -37,12 +37,14 @@ class Bench:
 
     @ivar idle: connections that are only there.
     @ivar before: what was measured on this pair in this round.
+    @ivar baseline: the same of that pair which the others are compared with.
     """
 
     pair: Pair
     client: Client
     server: Server
     before: Mapping[str, float]
+    baseline: Mapping[str, float]
     idle: int = 1000
 
 
@@ -115,9 +117,9 @@ def _paced(rate: Callable[[Bench], float]) -> Callable[[Bench], Values]:
     return run
 
 
-def _half(bench: Bench) -> float:
+def _half(before: Mapping[str, float]) -> float:
     try:
-        return bench.before["requests-32.rate"] / 2
+        return before["requests-32.rate"] / 2
     except KeyError:
         raise Needs("needs the load requests-32") from None
 
@@ -151,7 +153,16 @@ LOADS = [
     Load("requests-1", "requests, 1 connection", _requests(1)),
     Load("requests-32", "requests, 32 connections", _requests(32)),
     Load("requests-256", "requests, 256 connections", _requests(256)),
-    Load("latency-half", "latency at half the pair's own rate", _paced(_half)),
+    Load(
+        "latency-half",
+        "latency at half the pair's own rate",
+        _paced(lambda bench: _half(bench.before)),
+    ),
+    Load(
+        "latency-same",
+        "latency at half the baseline's rate",
+        _paced(lambda bench: _half(bench.baseline)),
+    ),
     Load(
         "latency-fixed", f"latency at {FIXED_RATE:,} requests/s", _paced(lambda bench: FIXED_RATE)
     ),

@@ -146,7 +146,8 @@ def _profile(
     kinds = ("perf", "python", "native")
     client = Client(build(), _AFTER + len(kinds) * (seconds + 2), 0.5)
     with ThreadPoolExecutor(3) as pool:
-        bench = Bench(pair, client, server, {"requests-32.rate": 4000.0})
+        before = {"requests-32.rate": 4000.0}
+        bench = Bench(pair, client, server, before, before)
         running = pool.submit(chosen.run, bench)
         time.sleep(_AFTER)
         found: dict[tuple[str, str], Future[list[str]]] = {}

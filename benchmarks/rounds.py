@@ -57,6 +57,7 @@ class Rounds:
     """
     @param peers: L{None} stands for no proxy.
     @param tell: is told what happens.
+    @param baseline: which of them the others are compared with.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Rounds:
         loads: Sequence[Load],
         settings: Settings,
         tell: Callable[[str], None],
+        baseline: str | None = None,
     ) -> None:
         self._peers = list(peers)
+        self._baseline = baseline or DIRECT
         self._loads = loads
         self._settings = settings
         self._tell = tell
@@ -133,12 +136,13 @@ class Rounds:
                         continue
                     self._tell(f"round {number + 1}: {load.title}: {name}")
                     known = before.setdefault(name, {})
+                    baseline = before.get(self._baseline, {})
                     said = ""
                     try:
                         pair = pairs.get(peer, name, load.resumption)
                         said = pair.said()
                         values[-1] = load.run(
-                            Bench(pair, client, server, known, self._settings.idle)
+                            Bench(pair, client, server, known, baseline, self._settings.idle)
                         )
                     except Needs as error:
                         failures[load.name] = str(error)

@@ -72,6 +72,7 @@ _BULK = "bulk, MB/s"
 _CPU = "CPU seconds per GB, both proxies"
 _REQUESTS = "requests/s"
 _HALF = "latency at half the own rate, µs"
+_SAME = "latency at half the baseline's rate, µs"
 _FIXED = f"latency at {FIXED_RATE:,} requests/s, µs"
 _NEW = "new connections/s"
 _MEMORY = "of one proxy: memory idle, of an idle connection; start"
@@ -88,6 +89,8 @@ METRICS = [
     Metric(_REQUESTS, "256 conn.", "requests-256", _value("rate")),
     Metric(_HALF, "p50", "latency-half", _value("p50")),
     Metric(_HALF, "p99", "latency-half", _value("p99")),
+    Metric(_SAME, "p50", "latency-same", _value("p50")),
+    Metric(_SAME, "p99", "latency-same", _value("p99")),
     Metric(_FIXED, "p50", "latency-fixed", _value("p50")),
     Metric(_FIXED, "p99", "latency-fixed", _value("p99")),
     Metric(_NEW, "full", "connections", _value("rate")),

@@ -234,7 +234,7 @@ class DirectChannel(TLSChannel):
             return self.judge(got, 0)
         if self._awaited:
             self._awaited = False
-            self._tls.received()  # type: ignore[attr-defined]
+            self._tls.received()
         return got
 
     def judge(self, result: int, error: int) -> int:
