@@ -57,7 +57,8 @@ TURN = 2 * LARGEST
 
 #: For how many milliseconds flows may go on without the reactor, at most.  Whoever waits for it ends
 #: that anyway; this is for what nobody has thought of.  To tell all of what has moved takes a tenth of
-#: a millisecond where there are many: with 10 ms here, one request in a hundred had to wait for it.
+#: a millisecond where there are many: of some thousand requests a second, one in a hundred had to wait
+#: for it with 100 here.
 STAY = 1000
 
 #: The interface to C{flows.c}: changed in both with anything that is called or read here.
