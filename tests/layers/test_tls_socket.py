@@ -22,7 +22,7 @@ from mxproxy.transports.accept import socketAddress
 from mxproxy.transports.buffer import BLOCKED, CHUNK, RECORD
 from mxproxy.transports.socket import SocketTransport
 
-from ..transports.poller import PATIENCE, Poller, segments, tcpPair
+from ..transports.poller import Poller, segments, tcpPair
 from .test_tls import Scenarios, Side, TLSTestCase
 
 
@@ -414,20 +414,6 @@ class HandshakeTests(SynchronousTestCase):
         self.far.close()
         self.until("reset")
         self.gone()
-
-    def test_bytesBehind(self) -> None:
-        """
-        What a client says right behind its handshake is read in the same turn.
-        """
-        self.far.setblocking(False)
-        client = ClientContext(clientTLS()).connection(self.far)
-        self.assertRaises(SSL.WantReadError, client.do_handshake)
-        self.reactor._turn(PATIENCE)
-        client.do_handshake()
-        client.send(b"hello")
-        self.assertFalse(self.side.connected)
-        self.reactor._turn(PATIENCE)
-        self.assertEqual(self.side.application.received, b"hello")
 
     def test_applicationDeclines(self) -> None:
         class Pair(SocketPair):

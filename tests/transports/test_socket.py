@@ -638,27 +638,6 @@ class ControlTests(SocketTestCase):
                 self.assertGone("lost")
                 self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), fails)
 
-    def test_resultOfControl(self) -> None:
-        """
-        What may be there behind a result is read at once, unless somebody else has taken control.
-        """
-        for result, taken, received in (
-            (True, False, b"hello"),
-            (None, False, b""),
-            (True, True, b""),
-        ):
-            with self.subTest(result=result, taken=taken):
-                self.setUp()
-
-                def control(result: object = result, taken: bool = taken) -> object:
-                    self.transport.control((lambda: None) if taken else None)
-                    return result
-
-                self.transport.control(control)
-                self.far.sendall(b"hello")
-                self.reactor._turn(1)
-                self.assertEqual(self.app.received, received)
-
     def test_takenWithinADelivery(self) -> None:
         """
         What comes behind belongs to whoever has taken control.

@@ -49,17 +49,11 @@ class SocketTLSLayer(SecuringLayer):
         if self.context.side == "upstream":
             self._handshake()
 
-    def _ready(self) -> bool:
-        """
-        The socket can be read or written.
-
-        @return: whether there may be more than the handshake: the client, who ends it, may speak
-            right behind.
-        """
+    def _ready(self) -> None:
+        """The socket can be read or written."""
         if not self._sawFirstByte and not self._lookAtFirstByte():
-            return False
+            return
         self._handshake()
-        return not self._handshaking and self.context.side == "downstream"
 
     def _lookAtFirstByte(self) -> bool:
         try:

@@ -224,7 +224,7 @@ class Flowing:
         disconnecting: int
         _poller: Any
         _channel: Any  # a FlowingChannel, once it has an end
-        _control: Callable[[], object] | None
+        _control: Callable[[], None] | None
         _hasWritten: bool
         _accepting: bool
         _largest: int

@@ -105,7 +105,7 @@ class SocketTransport(Flowing):
     _writeDisconnected = False
     _aborting = False
     _lingering: Lingering | None = None
-    _control: Callable[[], object] | None = None
+    _control: Callable[[], None] | None = None
     _closing: Callable[[str], None] | None = None
 
     def __init__(
@@ -139,13 +139,12 @@ class SocketTransport(Flowing):
 
     # -- TLS
 
-    def control(self, ready: Callable[[], object] | None) -> None:
+    def control(self, ready: Callable[[], None] | None) -> None:
         """
         Neither read nor write: C{ready} is called when the socket is ready for what
         L{startReading} and L{startWriting} have asked for, and uses it itself.
 
-        @param ready: C{None}: go on as before.  Where it answers something true, it has come to
-            its result, and what is to be read next is likely to be there.
+        @param ready: C{None}: go on as before.
         """
         self._control = ready
         self._stopFlow()
@@ -183,8 +182,9 @@ class SocketTransport(Flowing):
         while left > 0:
             if self._control is not None:
                 # Later, whoever was delivered to has taken it: to put TLS on the socket, say.
-                if left < TURN or not self._control() or self._control is not None:
-                    return None
+                if left == TURN:
+                    self._control()
+                return None
             if self._paused or self._readEnded:
                 self.stopReading()
                 return None
