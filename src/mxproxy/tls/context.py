@@ -29,7 +29,7 @@ from mxproxy.tls.keyfile import keyFileToWatch
 from mxproxy.tls.keylog import keyLogger, warningOf
 from mxproxy.tls.pem import certificates, credential, datesToWatch
 from mxproxy.tls.profiles import useProfile
-from mxproxy.tls.resumption import LIFETIME, ResumableConnection, Sessions
+from mxproxy.tls.resumption import LIFETIME, ResumableConnection, Sessions, collect
 from mxproxy.tls.revocation import listsOf, listsToWatch
 from mxproxy.tls.settings import (
     ClientTLS,
@@ -212,6 +212,7 @@ class ClientContext:
         self._sessions: Sessions | None = None
         if resumption and settings.resumable:
             self._sessions = Sessions()
+            self._context.set_info_callback(collect)
         else:
             self._context.set_options(SSL.OP_NO_TICKET)
         if not settings.verify:

@@ -15,9 +15,7 @@ nobody gets in by that who would not get in without (CVE-2025-23419):
     that a client which keeps coming keeps its session, for as long as the generation lasts.)
 
 A server keeps nothing: the client holds its session, as a ticket.  A client keeps the newest
-session for each address of a bounded number.  With TLS 1.2 it has one when the handshake is done;
-with TLS 1.3 the server sends it behind that, and ahead of the first of the application's bytes.
-(OpenSSL would say when, by its info callback: a score of calls of Python for each handshake.)
+session for each address of a bounded number.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from __future__ import annotations
 import socket as sockets
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from OpenSSL import SSL
 
@@ -86,11 +83,9 @@ class ResumableConnection(SSL.Connection):
     @ivar shaken: whether that is so.
     @ivar peer: whom it is with, as far as that is known.
     @ivar sessions: where a client's sessions go; C{None} for a server's connection.
-    @ivar awaited: whether a session is still to come.
     """
 
     shaken = False
-    awaited = False
     peer: object = None
     sessions: Sessions | None = None
     _again: Callable[[SSL.Connection], bool] | None = None
@@ -138,38 +133,25 @@ class ResumableConnection(SSL.Connection):
                     self.sessions.drop(self.peer)
                 raise SessionRefused([("mxproxy", "", "session refused")])
         self.shaken = True
-        if self.sessions is not None:
-            self.awaited = self.get_protocol_version() == SSL.TLS1_3_VERSION
-            if not self.awaited:
-                self._keep(self.sessions)
 
-    def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
-        """As L{SSL.Connection.recv}."""
-        data: bytes = super().recv(bufsiz, flags)
-        if self.awaited:
-            self.received()
-        return data
 
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int | None = None) -> int:
-        """As L{SSL.Connection.recv_into}."""
-        got: int = super().recv_into(buffer, nbytes, flags)
-        if self.awaited:
-            self.received()
-        return got
+def collect(connection: SSL.Connection, where: int, result: int) -> None:
+    """
+    Keep a client's sessions as they come.  An info callback: OpenSSL calls it for every step of
+    a handshake, and of what comes behind.
 
-    def received(self) -> None:
-        """
-        The first of the application's bytes have come: to be called by who reads by other means
-        than ours, if the session is C{awaited}.
-        """
-        self.awaited = False
-        if self.sessions is not None:
-            self._keep(self.sessions)
-
-    def _keep(self, sessions: Sessions) -> None:
-        session = self.get_session()
-        if session is not None:
-            sessions.keep(self.peer, session)
+    With TLS 1.2 there is a session when the handshake is done; with TLS 1.3 it comes later, in
+    messages of the server's, which end like a handshake.
+    """
+    if where != SSL.SSL_CB_CONNECT_EXIT or result != 1:
+        return
+    if not isinstance(connection, ResumableConnection) or connection.sessions is None:
+        return
+    if not connection.shaken and connection.get_protocol_version() == SSL.TLS1_3_VERSION:
+        return
+    session = connection.get_session()
+    if session is not None:
+        connection.sessions.keep(connection.peer, session)
 
 
 def _peerOf(socket: sockets.socket | None) -> object:

@@ -224,18 +224,11 @@ class DirectChannel(TLSChannel):
         """
         super().__init__(tls, explain)
         self._ssl = tls._ssl
-        # A session that is to be kept when the first bytes come (mxproxy.tls.resumption).
-        self._awaited: bool = getattr(tls, "awaited", False)
         self.address = int(_ffi.cast("uintptr_t", self._ssl))
 
     def _record(self, offset: int, size: int) -> int:
         got: int = _SSL_read(self._ssl, _memory + offset, size)
-        if got <= 0:
-            return self.judge(got, 0)
-        if self._awaited:
-            self._awaited = False
-            self._tls.received()
-        return got
+        return got if got > 0 else self.judge(got, 0)
 
     def judge(self, result: int, error: int) -> int:
         """See L{FlowingChannel<mxproxy.transports.channel.FlowingChannel>}."""
