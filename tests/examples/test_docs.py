@@ -223,7 +223,7 @@ class ExecutedTests(InstalledCase):
         self.assertEqual(await client.readsRest(), b"")
         line = await sidecar.close()
         self.assertEqual(line["trail"], ["downstream/acme.speaks", "downstream/acme.tenant"])
-        await sidecar.child.says(r"somebody says it is disabled")
+        await sidecar.child.says(r"somebody: disabled")
         await sidecar.stop()
 
     async def test_silent(self) -> None:

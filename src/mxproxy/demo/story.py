@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,8 +104,18 @@ def run(keep: bool, stdout: TextIO, stderr: TextIO) -> int:
         demo.page.line(f"All of it is stopped, {demo.directory} is removed.")
     else:
         demo.page.line(f"All of it is stopped and removed, after {demo.seconds:.1f} seconds.")
-        demo.page.line("To leave it running and play with it: mxproxy demo --keep")
+        demo.page.line(f"To leave it running and play with it: {_program()} demo --keep")
     return 0
+
+
+def _program() -> str:
+    """
+    What to call this by: in an environment that is not activated, the name alone is nobody's.
+    """
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m mxproxy"
+    return called.name if shutil.which(called.name) else sys.argv[0]
 
 
 def _explain(demo: Demo, page: Page) -> None:
