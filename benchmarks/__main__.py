@@ -169,6 +169,9 @@ def report(
     for peer, failures in samples.failures.items():
         for load, why in failures.items():
             print(f"not measured: {peer}, {load}: {why}")
+    for peer, rates in samples.tooSlow.items():
+        for load, rate in rates.items():
+            print(f"too slow: {peer}, {load}: {rate}")
     used = others(samples.values)
     print(
         f"{facts['cpus']} CPUs, {facts['cpu']}, {facts['kernel']}; "
@@ -190,6 +193,7 @@ def report(
             for name, by in figures.items()
         },
         "failures": samples.failures,
+        "too_slow": samples.tooSlow,
         "samples": samples.values,
     }
 

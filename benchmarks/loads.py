@@ -21,12 +21,22 @@ CONNECTING = 16
 #: Requests per second at which every pair is asked for its latency.
 FIXED_RATE = 4000
 
+#: Who does less of what he was asked for does not keep up.
+_KEEPS_UP = 0.95
+
 Values = dict[str, float]
 
 
 class Needs(Failed):
     """
     Another load has to run before this one.
+    """
+
+
+class TooSlow(Failed):
+    """
+    A pair does not keep up with the rate that it was asked for, and what waits grows for as long as
+    is measured: that is no latency.
     """
 
 
@@ -112,16 +122,18 @@ def _paced(rate: Callable[[Bench], float]) -> Callable[[Bench], Values]:
         printed, cpu = _accounted(
             bench, "requests", 32, rate=wanted, request=REQUEST, response=RESPONSE
         )
+        if printed["rate"] < _KEEPS_UP * wanted:
+            raise TooSlow(f"{printed['rate']:,.0f} of {wanted:,.0f} requests/s")
         return {**_latency(printed), "wanted": wanted, "rate": printed["rate"], **cpu}
 
     return run
 
 
-def _half(before: Mapping[str, float]) -> float:
+def _half(before: Mapping[str, float], whose: str) -> float:
     try:
         return before["requests-32.rate"] / 2
     except KeyError:
-        raise Needs("needs the load requests-32") from None
+        raise Needs(f"needs the load requests-32 of {whose}") from None
 
 
 def _connections(bench: Bench) -> Values:
@@ -156,12 +168,12 @@ LOADS = [
     Load(
         "latency-half",
         "latency at half the pair's own rate",
-        _paced(lambda bench: _half(bench.before)),
+        _paced(lambda bench: _half(bench.before, "the pair")),
     ),
     Load(
         "latency-same",
         "latency at half the baseline's rate",
-        _paced(lambda bench: _half(bench.baseline)),
+        _paced(lambda bench: _half(bench.baseline, "the baseline")),
     ),
     Load(
         "latency-fixed", f"latency at {FIXED_RATE:,} requests/s", _paced(lambda bench: FIXED_RATE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .load import Client, Server, build
-from .loads import Bench, Load, Needs, Values
+from .loads import Bench, Load, Needs, TooSlow, Values
 from .negotiated import negotiated
 from .pair import Pair
 from .peers.base import Credentials, Peer
@@ -45,11 +45,13 @@ class Samples:
 
     @ivar values: by peer and load: for each round what the load returned, or C{None}.
     @ivar failures: by peer and load, why something was not measured.
+    @ivar tooSlow: the same of a rate that was not kept up with, in the last round where it was not.
     @ivar tls: by peer, what its two sides negotiate.
     """
 
     values: dict[str, dict[str, list[Values | None]]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    tooSlow: dict[str, dict[str, str]] = field(default_factory=dict)
     tls: dict[str, str] = field(default_factory=dict)
 
 
@@ -144,6 +146,9 @@ class Rounds:
                         values[-1] = load.run(
                             Bench(pair, client, server, known, baseline, self._settings.idle)
                         )
+                    except TooSlow as error:
+                        self.samples.tooSlow.setdefault(name, {})[load.name] = str(error)
+                        self._tell(f"{name}: {load.name}: {error}")
                     except Needs as error:
                         failures[load.name] = str(error)
                     except Failed as error:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import rounds
-from benchmarks.loads import LOADS, Bench, Load, Needs, Values
+from benchmarks.loads import LOADS, Bench, Load, Needs, TooSlow, Values
 from benchmarks.rounds import Rounds, Settings
 
 
@@ -88,22 +88,39 @@ class RoundsTests(SynchronousTestCase):
         self.round(loads, None, *peers)
         self.assertEqual(seen, [(1000, 1000), (10, 1000), (100, 1000)])
 
+    def test_tooSlow(self) -> None:
+        """
+        That is no failure, but has no value either.
+        """
+
+        def slow(bench: Bench) -> Values:
+            raise TooSlow("3 of 4 requests/s")
+
+        made = self.round([Load("slow", "", slow)], None, None, Named("one"))
+        for peer in ("direct", "one"):
+            self.assertEqual(made.samples.values[peer]["slow"], [None])
+            self.assertEqual(made.samples.failures[peer], {})
+            self.assertEqual(made.samples.tooSlow[peer], {"slow": "3 of 4 requests/s"})
+
 
 class Client:
     """
-    Does what it was asked to.
+    Does so much of what it was asked for.
     """
 
+    def __init__(self, part: float = 1.0) -> None:
+        self.part = part
+
     def run(self, kind: str, port: int, connections: int, **more: float) -> Values:
-        return {"rate": more.get("rate", 0.0), "p50": 1.0, "p99": 2.0, "cpu": 0.0}
+        return {"rate": self.part * more.get("rate", 0.0), "p50": 1.0, "p99": 2.0, "cpu": 0.0}
 
 
 class LatencyTests(SynchronousTestCase):
-    def wanted(self, name: str, before: Values, baseline: Values) -> float:
+    def wanted(self, name: str, before: Values, baseline: Values, part: float = 1.0) -> float:
         (load,) = (load for load in LOADS if load.name == name)
         server: Any = type("Server", (), {"cpu": lambda self: 0.0})()
         pair = Pairs().get(None, "", False)
-        return load.run(Bench(pair, Client(), server, before, baseline))["wanted"]  # type: ignore[arg-type]
+        return load.run(Bench(pair, Client(part), server, before, baseline))["wanted"]  # type: ignore[arg-type]
 
     def test_rates(self) -> None:
         own, other = {"requests-32.rate": 10.0}, {"requests-32.rate": 100.0}
@@ -112,3 +129,11 @@ class LatencyTests(SynchronousTestCase):
         self.assertEqual(self.wanted("latency-fixed", own, other), 4000)
         self.assertRaises(Needs, self.wanted, "latency-half", {}, other)
         self.assertRaises(Needs, self.wanted, "latency-same", own, {})
+
+    def test_tooSlow(self) -> None:
+        """
+        What waits for a pair that does not keep up is not called latency.
+        """
+        own, other = {"requests-32.rate": 10.0}, {"requests-32.rate": 100.0}
+        self.assertEqual(self.wanted("latency-same", own, other, 0.96), 50)
+        self.assertRaises(TooSlow, self.wanted, "latency-same", own, other, 0.94)
