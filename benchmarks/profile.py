@@ -1,8 +1,8 @@
 """
-C{python -m benchmarks.profile}: where the CPU time of a pair goes, under one load.
+python -m benchmarks.profile: where the CPU time of a pair goes, under one load.
 
-Two profilers, since each is blind to half of it: C{py-spy} sees Python's functions, and what of C
-each of them calls; C{perf} (Debian's linux-perf), where it is installed and allowed, sees the kernel
+Two profilers, since each is blind to half of it: py-spy sees Python's functions, and what of C
+each of them calls; perf (Debian's linux-perf), where it is installed and allowed, sees the kernel
 and every library.  Both sample; neither changes what is profiled.
 """
 

@@ -1,8 +1,8 @@
 """
-C{distil.py FOLDER}: make the corpus in the repository of what L{run} has kept in C{FOLDER}.
+distil.py FOLDER: make the corpus in the repository of what run has kept in FOLDER.
 
 Of a target's inputs, the smallest ones are taken that together go from line to line in every way
-that any of them does.  libFuzzer's own C{-merge} counts how often a line is reached, too, and
+that any of them does.  libFuzzer's own -merge counts how often a line is reached, too, and
 keeps ten times as many.
 """
 

@@ -1,7 +1,7 @@
 """
-Fuzz one target: C{run.py TARGET [--seconds N]}, or run one input: C{run.py TARGET FILE}.
+Fuzz one target: run.py TARGET [--seconds N], or run one input: run.py TARGET FILE.
 
-What is found on the way, inputs that reach new code, is kept where C{--keep} says; C{distil.py}
+What is found on the way, inputs that reach new code, is kept where --keep says; distil.py
 makes the corpus in the repository of it.
 """
 

@@ -1,5 +1,5 @@
 """
-C{python -m tests.exploration [--depth N]}: explore, and print how many states there were.
+python -m tests.exploration [--depth N]: explore, and print how many states there were.
 """
 
 from __future__ import annotations

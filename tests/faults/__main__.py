@@ -1,7 +1,7 @@
 """
-All faults, at every byte of the handshakes: C{make faults}.
+All faults, at every byte of the handshakes: make faults.
 
-In memory every byte; over real sockets every C{--every}th, where each case takes its time; and the
+In memory every byte; over real sockets one of --every, where each case takes its time; and the
 half-closes with 100 MB.  Prints how many cases there were, which reasons the access log has
 named for them, and which were wrong; ends with status 1 if any was.
 """

@@ -1,5 +1,5 @@
 """
-C{python -m tests.load}: see the package.
+python -m tests.load: see the package.
 """
 
 from __future__ import annotations

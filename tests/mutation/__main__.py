@@ -1,8 +1,8 @@
 """
-C{python -m tests.mutation [MODULE ...]}: mutate modules, say which mutants survive.
+python -m tests.mutation [MODULE ...]: mutate modules, say which mutants survive.
 
 Ends with 1 if fewer than 90 % of a module's mutants are killed, or if one survives that
-C{explained.toml} does not explain.
+explained.toml does not explain.
 """
 
 from __future__ import annotations
