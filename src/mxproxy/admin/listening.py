@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..lifecycle.refusal import whyNot
 from ..observe.access_log import formatAddress
 from .server import adminFactory
 from .source import LocalSource, Source
@@ -58,8 +59,7 @@ class AdminListener:
         refused: list[Failure] = []
         self._endpoint.listen(self._factory).addCallbacks(self._listens, refused.append)
         if refused:
-            reason = " ".join(str(refused[0].value).split())
-            raise CannotListen(f"admin: {self._description}: {reason}")
+            raise CannotListen(f"admin: {self._description}: {whyNot(refused[0].value)}")
 
     def _listens(self, port: IListeningPort) -> None:
         self.port = port

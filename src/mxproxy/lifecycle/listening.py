@@ -18,6 +18,7 @@ from ..config.plan import ListenerPlan
 from ..transports.accept import serve
 from .adopting import adopt, openEndpoint
 from .generation import Listener
+from .refusal import whyNot
 
 
 class CannotListen(ValueError):
@@ -26,8 +27,7 @@ class CannotListen(ValueError):
     """
 
     def __init__(self, plan: ListenerPlan, why: Exception) -> None:
-        reason = " ".join(str(why).split())
-        super().__init__(f"listener {plan.name}: {plan.endpoint}: {reason}")
+        super().__init__(f"listener {plan.name}: {plan.endpoint}: {whyNot(why)}")
 
 
 class AcceptFactory(Factory):
