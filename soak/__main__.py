@@ -32,6 +32,9 @@ from .traffic import Traffic
 #: Seconds between two looks at the processes, and between two moves of the logs.
 LOOK, MOVE = 0.5, 20.0
 
+#: Seconds between what would happen together otherwise.
+APART = 2.0
+
 #: How much larger, at most, a process may be in the last quarter than in the second.
 GROWTH = 0.05
 
@@ -51,7 +54,8 @@ class Soak:
         self.ledger = Ledger()
         self.certificates = Certificates(directory)
         inbound, outbound = reservePorts(2)
-        self.traffic = Traffic(reactor, random.Random(options.seed), outbound, self.ledger.over)
+        dice, ledger = random.Random(options.seed), self.ledger
+        self.traffic = Traffic(reactor, dice, outbound, ledger.began, ledger.over)
         self._port = self.traffic.listen()
         application = self._port.getHost().port
         self.sidecars = {
@@ -92,6 +96,8 @@ class Soak:
         if self.options.rotate:
             loops.append(self._every(self.options.rotate, self.certificates.renew))
         if self.options.hangup:
+            # Never while a certificate is written: a SIGHUP does not wait for its key.
+            await deferLater(self.reactor, APART)
             loops.append(self._every(self.options.hangup, self._hangUp))
         begin, cpu = time.monotonic(), self._cpu()
         self.traffic.start(self.options.users)

@@ -9,7 +9,8 @@ time to time, as logrotate does it, and read.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,33 @@ class Ledger:
         self.wrong: list[str] = []
         self.dropped = 0
         self.version = -1
-        # A client's port is not used again before its connection is over at both ends.
-        self._clients: dict[int, deque[Client]] = defaultdict(deque)
-        self._early: dict[int, deque[dict[str, Any]]] = defaultdict(deque)
+        # By port, which may be another client's before the line of the first is written: after a
+        # reset it is free at once, and the sidecar's other side may still have something to read.
+        self._clients: dict[int, list[Client]] = defaultdict(list)
+        self._open: Counter[int] = Counter()
+        self._lines: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self._between: Counter[str] = Counter()
         self._ids: set[str] = set()
 
+    def began(self, client: Client) -> None:
+        """A client is connected."""
+        self._clients[client.port].append(client)
+        self._open[client.port] += 1
+
     def over(self, client: Client) -> None:
-        """A client's connection is gone."""
+        """A client's connection is gone, if there ever was one."""
         if client.port:
-            if self._early.get(client.port):
-                line = self._early[client.port].popleft()
-                self._compare(client, line)
-            else:
-                self._clients[client.port].append(client)
+            self._open[client.port] -= 1
+            self._settle(client.port)
+
+    def _settle(self, port: int) -> None:
+        """Once there is a line for each connection of the port's, they are of the same order."""
+        clients, lines = self._clients.get(port, ()), self._lines.get(port, ())
+        if self._open[port] or len(clients) != len(lines):
+            return
+        for client, line in zip(clients, sorted(lines, key=_begin), strict=True):
+            self._compare(client, line)
+        del self._clients[port], self._lines[port], self._open[port]
 
     def read(self, mode: str, log: Path) -> None:
         """
@@ -84,10 +98,8 @@ class Ledger:
             if line["upstream"]["local_address"]:
                 self._between[line["upstream"]["local_address"]] += 1
             port = int(line["downstream"]["address"].rpartition(":")[2])
-            if self._clients.get(port):
-                self._compare(self._clients[port].popleft(), line)
-            else:
-                self._early[port].append(line)
+            self._lines[port].append(line)
+            self._settle(port)
         elif line["downstream"]["address"]:
             self._between[line["downstream"]["address"]] -= 1
 
@@ -111,13 +123,20 @@ class Ledger:
 
     def close(self) -> None:
         """Everything has been read: whatever has no counterpart now will have none."""
-        if missing := sum(map(len, self._clients.values())):
-            self.complain(f"{missing} clients' connections have no closing line")
-        if more := sum(map(len, self._early.values())):
-            self.complain(f"{more} closing lines are of no client")
+        for port in {*self._clients, *self._lines}:
+            clients, lines = len(self._clients[port]), len(self._lines[port])
+            self.complain(f"port {port}: {clients} connections, {lines} closing lines")
         odd = {address: count for address, count in self._between.items() if count}
         if odd:
             some = [*odd.items()][:5]
             self.complain(f"{len(odd)} connections between the two have one line only: {some}")
         if self.dropped:
             self.complain(f"{self.dropped} lines were dropped")
+
+
+def _begin(line: dict[str, Any]) -> float:
+    """
+    @return: when the line's connection was accepted, seconds since the epoch.
+    """
+    end = datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()
+    return float(end - line["duration_ms"] / 1000)

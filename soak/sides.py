@@ -277,19 +277,31 @@ class Side(Protocol):
 
 class Client(Side):
     """
-    @ivar onOver: called when its connection is gone.
+    @ivar port: its own, once it is connected.
     """
 
     name = CLIENT
 
-    def __init__(self, clock: Any, mine: Conversation, onOver: Callable[[Client], None]) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        mine: Conversation,
+        onBegan: Callable[[Client], None],
+        onOver: Callable[[Client], None],
+    ) -> None:
+        """
+        @param onBegan: called when it is connected.
+        @param onOver: called when its connection is gone.
+        """
         super().__init__(clock)
         self.mine = mine
+        self._onBegan = onBegan
         self._onOver: Callable[[Client], None] | None = onOver
         self.port = 0
 
     def greet(self) -> bytes:
         self.port = self.transport.getHost().port
+        self._onBegan(self)
         return MAGIC + self.mine.number.to_bytes(8, "big")
 
     def meet(self, header: bytes) -> Conversation | None:

@@ -36,10 +36,16 @@ class Traffic:
     """
 
     def __init__(
-        self, reactor: Any, dice: random.Random, port: int, over: Callable[[Client], None]
+        self,
+        reactor: Any,
+        dice: random.Random,
+        port: int,
+        began: Callable[[Client], None],
+        over: Callable[[Client], None],
     ) -> None:
         """
         @param port: the outbound sidecar's.
+        @param began: is told of each client that is connected.
         @param over: is told of each client that is gone.
         """
         self.wrong: list[str] = []
@@ -52,6 +58,7 @@ class Traffic:
         self._reactor = reactor
         self._dice = dice
         self._port = port
+        self._began = began
         self._over = over
         self._announced: dict[int, Conversation] = {}
         self._open: dict[int, tuple[Client, float]] = {}
@@ -110,7 +117,7 @@ class Traffic:
         number, self.started = self.started, self.started + 1
         conversation = draw(number, self._dice)
         self._announced[number] = conversation
-        client = Client(self._reactor, conversation, self._clientOver)
+        client = Client(self._reactor, conversation, self._began, self._clientOver)
         self._open[number] = (client, self._reactor.seconds())
         self._reactor.connectTCP(HOST, self._port, _Dial(client, self._notConnected), timeout=30)
 

@@ -1,0 +1,3 @@
+"""
+Is what the soak finds right?
+"""
