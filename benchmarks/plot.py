@@ -25,6 +25,7 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure as Page
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figures, baseline = report["figures"], report["baseline"]
@@ -33,6 +34,8 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
         return
     rows = -(-len(metrics) // _COLUMNS)
     peers = [peer for peer in report["peers"] if peer != DIRECT]
+    # So that what is written on a bar can be read where the range's line crosses it.
+    halo = [withStroke(linewidth=2, foreground="#ffffffb0")]
     page = Page(figsize=(4.2 * _COLUMNS, 0.9 + rows * (0.9 + 0.28 * len(peers))), dpi=100)
     axes = page.subplots(rows, _COLUMNS, squeeze=False)
     for axis in axes.flat[len(metrics) :]:
@@ -56,7 +59,10 @@ def plot(report: Mapping[str, Any], path: str | Path) -> None:
         for place, peer in enumerate(shown):
             ratio = found[peer]["ratio"]
             text = number(found[peer]["median"]) + ("" if ratio is None else f"  ({ratio:.2f})")
-            axis.text(0.01, place - 0.02, text, va="center", fontsize=8, transform=beside)
+            written = axis.text(
+                0.01, place - 0.02, text, va="center", fontsize=8, transform=beside, zorder=5
+            )
+            written.set_path_effects(halo)
         if metric.section.startswith("latency"):
             # From a pair that keeps up to one that does not it is three orders of magnitude.
             axis.set_xscale("log")
