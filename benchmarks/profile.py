@@ -30,6 +30,8 @@ from .processes import Failed, run
 #: Samples a second.
 _RATE = 499
 
+_PY_SPY = Path(sys.executable).with_name("py-spy")
+
 #: Seconds before a profiler is attached.
 _AFTER = 1.0
 
@@ -38,8 +40,7 @@ def _pySpy(pid: int, seconds: float, native: bool, output: Path) -> Counter[tupl
     """
     @return: how often each stack was seen, the outermost frame first.
     """
-    program = Path(sys.executable).with_name("py-spy")
-    command = [program, "record", "--pid", str(pid), "--duration", str(int(seconds))]
+    command = [_PY_SPY, "record", "--pid", str(pid), "--duration", str(int(seconds))]
     command += ["--format", "raw", "--output", output]
     # To unwind C stops the process, and is slow.
     command += ["--native", "--rate", "99"] if native else ["--nonblocking", "--rate", str(_RATE)]
@@ -89,7 +90,7 @@ def _perf(pid: int, seconds: float, directory: Path) -> list[str]:
     @return: the largest costs, by symbol and by shared object; empty without perf.
     """
     if shutil.which("perf") is None:
-        return ["  (perf is not installed)"]
+        return ["  (perf is not installed: Debian's linux-perf)"]
     data = directory / f"perf-{pid}"
     run(
         ["perf", "record", "-q", "-F", str(_RATE), "-p", str(pid), "-o", data]
@@ -172,6 +173,8 @@ def _profile(
 def _lines(kind: str, pid: int, seconds: float, directory: Path, count: int) -> list[str]:
     if kind == "perf":
         return _perf(pid, seconds, directory)
+    if not _PY_SPY.exists():
+        return [f"  (py-spy is not installed: {sys.executable} -m pip install py-spy)"]
     output = directory / f"{kind}-{pid}"
     return list(largest(_pySpy(pid, seconds, kind == "native", output), count))
 
