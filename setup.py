@@ -52,6 +52,9 @@ def extensions() -> list[Extension]:
         return []
     if not sys.platform.startswith("linux"):
         return []  # It is epoll's.
+    # Where it cannot be built any more, setuptools would take what an earlier build has left.
+    for old in Path("build").glob("lib*/mxproxy/transports/_flows*"):
+        old.unlink()
     builder = FFI()
     builder.cdef(DECLARATIONS)
     source = Path("src/mxproxy/transports/flows.c")
