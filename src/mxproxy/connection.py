@@ -73,6 +73,7 @@ class Peer:
         outside of its chain.
     @ivar close: closes this side in order, once what was written is flushed; C{None} while
         nothing is at the top of its chain that could.
+    @ivar session_reused: whether its TLS handshake has taken up an earlier session.
     @ivar close_reason: why this side ended, C{"token"} or C{"token: detail"}; the first
         one said is kept.  Empty while it is open.
     """
@@ -83,6 +84,7 @@ class Peer:
     host: str | None = None
     tls_version: str | None = None
     tls_cipher: str | None = None
+    session_reused = False
     server_name: str | None = None
     application_protocols: Sequence[str] = ()
     alpn_offered: Sequence[str] = ()

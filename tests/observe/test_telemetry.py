@@ -64,8 +64,10 @@ class Pair:
         clientNode: Any = CLIENT_NODE,
         stats: StatsPlan | None = None,
         labels: str = "",
+        resumption: bool = False,
     ) -> None:
         self.reactor = MemoryReactor()
+        self.resumption = resumption
         server, client = pems(SERVER_PRINCIPAL), pems(CLIENT_PRINCIPAL)
         self.inbound = self.run(
             watched(
@@ -97,7 +99,7 @@ class Pair:
         self.reactor.listenTCP(SERVER, self.servers)
 
     def run(self, plan: Plan) -> Proxy:
-        proxy = Proxy(plan, self.reactor)
+        proxy = Proxy(replace(plan, tls_session_resumption=self.resumption), self.reactor)
         telemetryOf(proxy).start()
         return proxy
 
@@ -334,6 +336,23 @@ class EnvoyTests(SynchronousTestCase):
                     cipher: 1,
                 },
             )
+
+    def test_sessions(self) -> None:
+        """
+        Those that were taken up, on either side.
+        """
+        pair = Pair(resumption=True)
+        clients = [pair.talk() for _ in range(3)]
+        for proxy, tls in (
+            (pair.outbound, "cluster.cluster"),
+            (pair.inbound, f"listener.127.0.0.1_{INBOUND}"),
+        ):
+            counters = proxy.service.counters
+            self.assertEqual(counters[f"{tls}.ssl.handshake"], 3)
+            self.assertEqual(counters[f"{tls}.ssl.session_reused"], 2)
+            self.assertIn(find(f"{tls}.ssl.session_reused")[0], STATS)
+        for client in clients:
+            pair.hangUp(client)
 
     def test_failedHandshakes(self) -> None:
         """

@@ -16,7 +16,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from mxproxy.tls import verify
+from mxproxy.tls import resumption, verify
 from mxproxy.tls.context import ClientContext, ServerContext
 from mxproxy.tls.resumption import (
     LIFETIME,
@@ -119,6 +119,7 @@ class ResumedTests(ResumptionCase):
                     self.assertEqual(side.facts.principals, (name,))
                     self.assertIsNotNone(side.facts.certificate)
                     self.assertEqual(side.facts.alpn, "istio")
+                    self.assertIs(side.facts.session_reused, resumed)
                 facts.append(
                     [
                         (side.facts.version, side.facts.cipher, side.facts.server_name)
@@ -126,6 +127,19 @@ class ResumedTests(ResumptionCase):
                     ]
                 )
             self.assertEqual(facts[0], facts[1])
+
+    def test_unknown(self) -> None:
+        """
+        Without pyOpenSSL's binding nobody knows.
+        """
+        for binding in (None, lambda: 1):
+            self.patch(resumption, "_session_reused", binding)
+            mine, its = resuming(client()), resuming(server())
+            for _ in range(2):
+                pair = self.open(mine, its)
+            self.assertTrue(self.again)
+            self.assertFalse(pair.client.facts.session_reused)
+            self.again = 0
 
     def test_off(self) -> None:
         """

@@ -82,6 +82,7 @@ class SecuringLayer(Layer):
         peer.alpn = facts.alpn
         peer.principals = facts.principals
         peer.tls_cipher = facts.cipher
+        peer.session_reused = facts.session_reused
         peer.keepCertificates(facts.certificate, facts.local_certificate)
 
     def refuse(self, reason: str) -> None:

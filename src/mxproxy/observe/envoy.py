@@ -47,6 +47,8 @@ def handshake(peer: Peer, where: str) -> Iterator[str]:
     yield f"{where}.ssl.versions.{peer.tls_version}"
     if peer.tls_cipher:
         yield f"{where}.ssl.ciphers.{peer.tls_cipher}"
+    if peer.session_reused:
+        yield f"{where}.ssl.session_reused"
     if not peer.principals and peer.certificate is None:
         yield f"{where}.ssl.no_certificate"
 

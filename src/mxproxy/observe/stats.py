@@ -146,6 +146,7 @@ def _tls(where: str) -> tuple[Stat, ...]:
             f"{where}.ssl.connection_error",
             "TLS handshakes that failed otherwise than by the peer's certificate.",
         ),
+        Stat(f"{where}.ssl.session_reused", "TLS handshakes that took up an earlier session."),
         Stat(f"{where}.ssl.no_certificate", "TLS handshakes without a certificate of the peer's."),
         Stat(
             f"{where}.ssl.fail_verify_no_cert",

@@ -67,6 +67,7 @@ class TLSFacts:
         Empty when there was none to verify.
     @ivar certificate: the one that was verified, or C{None}.
     @ivar local_certificate: our own, or C{None}.
+    @ivar session_reused: whether it has taken up an earlier session.
     """
 
     version: str
@@ -77,6 +78,7 @@ class TLSFacts:
     principals: tuple[str, ...]
     certificate: crypto.X509 | None
     local_certificate: x509.Certificate | None
+    session_reused: bool
 
 
 def describe(connection: SSL.Connection) -> TLSFacts:
@@ -98,6 +100,7 @@ def describe(connection: SSL.Connection) -> TLSFacts:
         principals=() if identities is None else identities.principals,
         certificate=record.certificate,
         local_certificate=record.own,
+        session_reused=isinstance(connection, ResumableConnection) and connection.reused,
     )
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import socket as sockets
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from OpenSSL import SSL
 
@@ -35,6 +36,10 @@ LIFETIME = 300
 
 #: How many hosts a client remembers a session of.
 MAX_SESSIONS = 256
+
+
+#: pyOpenSSL has no call of its own for it; C{None} where its binding is not what it was.
+_session_reused: Any = getattr(getattr(SSL, "_lib", None), "SSL_session_reused", None)
 
 
 class SessionRefused(SSL.Error):
@@ -116,6 +121,16 @@ class ResumableConnection(SSL.Connection):
         session = self.sessions.of(self.peer) if self.sessions is not None else None
         if session is not None:
             self.set_session(session)
+
+    @property
+    def reused(self) -> bool:
+        """
+        Whether a session was taken up; C{False} also where that cannot be known.
+        """
+        try:
+            return bool(_session_reused(self._ssl))
+        except (AttributeError, TypeError):
+            return False
 
     def do_handshake(self) -> None:
         """
