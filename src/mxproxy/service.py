@@ -37,6 +37,7 @@ from .observe.snapshot import take
 from .observe.telemetry import Telemetry, buildTelemetry, reporterOf
 from .openfiles import OpenFiles, softLimit
 from .tls.reload import CertificateReloader
+from .transports import tellMissing
 from .upstream import Cluster
 from .words import counted
 
@@ -258,6 +259,7 @@ class ProxyService(Service):
         for socket in self.sockets:
             self._sayWhere(socket)
 
+        tellMissing()
         warnUnreadable(self._configuration)
         # When the reactor runs.
         self._reactor.callLater(0, self._runs)

@@ -8,6 +8,12 @@ the system.  Everything else runs on whatever transport it is given.
 
 from __future__ import annotations
 
+import sys
+
+from twisted.logger import Logger
+
+log = Logger()
+
 #: C{--data-path}: TLS on the socket itself; the same without C (L{mxproxy.transports.flows}); or
 #: Twisted's transports with TLS over memory BIOs.
 DIRECT = "direct"
@@ -48,3 +54,14 @@ def isCompiled() -> bool:
     Whether C may take bytes from one socket to another, where it was built.
     """
     return _current == DIRECT
+
+
+def tellMissing() -> None:
+    """
+    Say so where C could take the bytes, and was not built.
+    """
+    if sys.platform.startswith("linux") and _current != inUse():
+        log.info(
+            "without the extension, and slower (docs/performance.md): install gcc and Python's"
+            " headers, and then mxproxy again"
+        )
