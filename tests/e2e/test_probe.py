@@ -319,7 +319,8 @@ class ProbeTests(EnvoyTests):
             *("--cert", certificate, "--key", key),
         )
         self.assertEqual(await child.ends(), LOCAL, str(child))
-        self.assertRegex(child.errors.decode(), r"^mxproxy probe: cannot listen on tcp:\d+.*use\n$")
+        said = r"^mxproxy probe: cannot listen on tcp:\d+.*: Address already in use: end what .*\n$"
+        self.assertRegex(child.errors.decode(), said)
 
     def test_documented(self) -> None:
         """

@@ -58,10 +58,10 @@ def isCompiled() -> bool:
 
 def tellMissing() -> None:
     """
-    Say so where C could take the bytes, and was not built.
+    Say so where C could take the bytes, and was not built, or not for what is installed now.
     """
     if sys.platform.startswith("linux") and _current != inUse():
         log.info(
-            "without the extension, and slower (docs/performance.md): install gcc and Python's"
-            " headers, and then mxproxy again"
+            "without the extension, and slower (docs/performance.md): it is built when mxproxy is"
+            " installed, where there are gcc and Python's headers"
         )

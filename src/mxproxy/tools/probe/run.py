@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import react
 
+from ...lifecycle.refusal import whyNot
 from ...observe.access_log import formatAddress
 from ..page import Page
 from .command import Request
@@ -93,7 +94,7 @@ class Probe:
         try:
             port = await self.request.serverEndpoint(reactor).listen(clients)
         except CannotListenError as error:
-            raise OSError(f"cannot listen on {self.request.target}: {error.socketError}") from error
+            raise OSError(f"cannot listen on {self.request.target}: {whyNot(error)}") from error
         where = formatAddress(port.getHost())
         self._stderr.write(f"listening on {where}, for a client sidecar\n")
         self._stderr.flush()
